@@ -1,0 +1,26 @@
+"""Lightning callbacks: what is watched and kept while training."""
+
+from callbacks.checkpoints import StepCheckpoint, find_last
+from callbacks.ema import EMA
+from callbacks.image_grid import ImageGrid
+from callbacks.progress import StepProgress
+from callbacks.run_log import RunLog
+from callbacks.status import StatusFile, read_status, write_status
+from callbacks.throughput import Throughput
+from callbacks.wandb_folder import sync_command
+from callbacks.wandb_run import WandbRun
+
+__all__ = [
+    "EMA",
+    "ImageGrid",
+    "RunLog",
+    "StatusFile",
+    "StepCheckpoint",
+    "StepProgress",
+    "Throughput",
+    "WandbRun",
+    "find_last",
+    "read_status",
+    "sync_command",
+    "write_status",
+]

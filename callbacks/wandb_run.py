@@ -1,0 +1,206 @@
+"""One Weights & Biases run for one training run: offline without an account, never half open."""
+
+import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import wandb
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities import rank_zero_only
+
+from callbacks.status import one_line
+from callbacks.values import EverySteps, numbers, training_values, validation_values
+from callbacks.wandb_folder import offline_folders, resolve_mode, stable_run_id, sync_command
+
+STEP = "generator_step"
+
+
+def _settings(**values: Any) -> wandb.Settings:
+    """Builds settings from those that this version of wandb knows."""
+    return wandb.Settings(**{k: v for k, v in values.items() if k in wandb.Settings.model_fields})
+
+
+class WandbRun(Callback):
+    """A Lightning callback and a context manager around one W&B run.
+
+    Use ``with WandbRun(...) as run: Trainer(callbacks=[run, ...]).fit(...)``: the run starts at
+    the ``with`` and finishes at its end, with a non-zero exit code after any exception, also
+    one before the first step. As a callback alone it covers ``fit`` only. The x axis of every
+    figure is ``generator_step``. W&B's own troubles are warnings: training goes on without it.
+    Rank zero only. A resumed run keeps its id (``wandb_id.txt``); steps repeated after a resume
+    appear twice in W&B's history, once in ``metrics.csv``.
+    """
+
+    def __init__(
+        self,
+        run_dir: str | Path,
+        project: str = "osdface",
+        name: str | None = None,
+        group: str | None = None,
+        tags: tuple[str, ...] = (),
+        job_type: str | None = None,
+        config: Mapping[str, Any] | None = None,
+        mode: str = "auto",
+        every_n_steps: int = 50,
+        entity: str | None = None,
+        run_id: str | None = None,
+        finish_timeout: float = 600.0,
+    ) -> None:
+        """Settings.
+
+        ``config``: plain resolved values; ``mode``: auto|online|offline|disabled; ``run_id``: used
+        if the run folder stores none; ``finish_timeout``: seconds to wait for an upload at the end.
+        """
+        resolve_mode(mode)
+        self.run_dir = Path(run_dir)
+        self.mode = mode
+        self.steps = EverySteps(every_n_steps, first=True)
+        self.arguments = {
+            "project": project,
+            "entity": entity,
+            "name": name,
+            "group": group,
+            "tags": list(tags),
+            "job_type": job_type,
+            "config": dict(config or {}),
+        }
+        self.finish_timeout = finish_timeout
+        self._wanted_id = run_id
+        self.run: Any = None
+        self.run_id: str | None = None
+        self._managed = self._started = self._failed = False
+
+    def start(self) -> "WandbRun":
+        """Starts the run once; without a connection it falls back to offline, then to nothing."""
+        if self._started or rank_zero_only.rank != 0:
+            return self
+        self._started = True
+        mode = resolve_mode(self.mode)
+        if mode == "disabled":
+            return self
+        self.run_dir.mkdir(parents=True, exist_ok=True)
+        self.run_id = stable_run_id(self.run_dir, self._wanted_id)
+        for attempt in dict.fromkeys((mode, "offline")):
+            try:
+                self.run = self._init(attempt)
+                return self
+            except Exception as error:
+                rest = "goes on offline" if attempt == "online" else "goes on without W&B"
+                warnings.warn(f"W&B did not start ({error}): the run {rest}.", stacklevel=2)
+        self.run_id = None
+        return self
+
+    def _init(self, mode: str) -> Any:
+        settings = _settings(
+            silent=True,
+            console="off",
+            init_timeout=60.0,
+            finish_timeout=self.finish_timeout,
+            # A job of a sweep must not get the run that an earlier one left open.
+            reinit="create_new",
+        )
+        # W&B ignores resume offline (with a warning): the id alone joins the parts on syncing.
+        resume = "allow" if mode == "online" else None
+        run = wandb.init(
+            dir=str(self.run_dir),
+            id=self.run_id,
+            mode=mode,
+            resume=resume,
+            settings=settings,
+            **self.arguments,
+        )
+        try:
+            run.define_metric(STEP)
+            run.define_metric("*", step_metric=STEP)
+        except BaseException:
+            run.finish(exit_code=1)
+            raise
+        return run
+
+    def _try(self, action: Callable[[], Any], what: str) -> None:
+        try:
+            action()
+        except Exception as error:
+            warnings.warn(f"W&B could not {what}: {error}", stacklevel=3)
+
+    def log_values(self, values: Mapping[str, Any], step: int) -> None:
+        """Logs figures at a generator step (``log`` is a name that Lightning gives callbacks)."""
+        if self.run is not None and values:
+            self._try(lambda: self.run.log({STEP: step, **values}), "log")
+
+    def log_image(self, name: str, image: np.ndarray, step: int) -> None:
+        """Logs an (H, W, 3) byte image at a generator step."""
+        if self.run is not None:
+            self._try(lambda: self.run.log({STEP: step, name: wandb.Image(image)}), "log a picture")
+
+    def summarize(self, values: Mapping[str, Any]) -> None:
+        """Sets summary values of the run, such as the final figures and its status."""
+        if self.run is not None:
+            self._try(lambda: self.run.summary.update(dict(values)), "write the summary")
+
+    def finish(self, failed: bool = False) -> None:
+        """Closes the run; a second call does nothing."""
+        run, self.run = self.run, None
+        self._started = self._failed = False
+        if run is not None:
+            self._try(lambda: run.finish(exit_code=1 if failed else 0), "finish")
+
+    @property
+    def is_offline(self) -> bool:
+        """Whether something of this run folder waits for ``wandb sync``."""
+        return bool(offline_folders(self.run_dir))
+
+    @property
+    def sync_command(self) -> str | None:
+        """The command that uploads the offline parts of this run, None if there are none."""
+        return sync_command(self.run_dir)
+
+    def __enter__(self) -> "WandbRun":
+        self._managed = True
+        return self.start()
+
+    def __exit__(self, kind: Any, error: BaseException | None, traceback: Any) -> None:
+        if error is not None:
+            self.summarize({"status": "failed", "reason": one_line(error)})
+        self.finish(failed=error is not None or self._failed)
+        self._managed = False
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        if stage == "fit" and trainer.is_global_zero:
+            self.start()
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.steps.start(int(pl_module.generator_step))
+
+    def on_train_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        if self.steps.due(int(pl_module.generator_step)):
+            self.log_values(training_values(pl_module), self.steps.seen or 0)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not trainer.sanity_checking:
+            self.log_values(validation_values(pl_module), int(pl_module.generator_step))
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        final = numbers(getattr(pl_module, "validation_metrics", None), "final/")
+        self.summarize(final | {"steps": int(pl_module.generator_step)})
+
+    def on_exception(
+        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
+    ) -> None:
+        self._failed = True
+        if not self._managed:
+            self.finish(failed=True)
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        # Inside a ``with`` the run stays open for figures of after the training.
+        if not self._managed:
+            self.finish()

@@ -1,0 +1,136 @@
+"""From stored samples to training pairs."""
+
+import logging
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.utils.data import Dataset
+
+from datamodules.decoding import decode_image, fit_points, fit_square
+from datamodules.labels import LabelSet
+from datamodules.records import BrokenSample, Record, Source
+from datamodules.samplers import Draw
+from osdface.degradation import Degradation, degrade, rng_for
+from osdface.errors import UserError
+
+logger = logging.getLogger(__name__)
+
+
+class UnreadableDataError(UserError):
+    """Too many samples are broken.
+
+    A DataLoader re-raises a worker's exception as ``type(error)(text with the traceback)``; the
+    last line of that text is what the user should read.
+    """
+
+    def __init__(self, message: str) -> None:
+        last = message.strip().splitlines()[-1]
+        super().__init__(last.removeprefix(f"{__name__}.{type(self).__name__}: "))
+
+
+class FaceDataset(Dataset[dict[str, Any]]):
+    """Pairs of high- and low-quality faces.
+
+    Items are asked for by :class:`~datamodules.samplers.Draw` (or an int, meaning epoch 0) and
+    depend on (seed, epoch, key) alone: not on worker, rank, batch size or restart. A broken sample
+    is reported once and replaced by the draw's first readable spare.
+
+    Args:
+        source: Where the encoded images come from.
+        resolution: Side of the images in pixels.
+        degradation: What makes the low-quality image.
+        seed: Seeds flip and degradation.
+        flip: Whether half of the images are mirrored.
+        labels: Attributes and landmarks to hand out; None hands out neither.
+        max_broken_share: Share of broken samples above which reading stops.
+
+    Returns of an item:
+        ``hq`` and ``lq``: float32 (3, R, R) in [-1, 1]; ``key``: str; ``identity``: int64, -1 if
+        unknown; with ``labels`` also ``attributes``: int64 (A,) and ``landmarks``: float32
+        (K, 2) pixels (x, y).
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        resolution: int,
+        degradation: Degradation,
+        seed: int = 0,
+        flip: bool = False,
+        labels: LabelSet | None = None,
+        max_broken_share: float = 0.05,
+    ) -> None:
+        if resolution < 8:
+            raise UserError(f"data.resolution is {resolution}: give at least 8 pixels.")
+        self.source, self.resolution, self.degradation = source, resolution, degradation
+        self.seed, self.flip, self.labels = seed, flip, labels
+        self.max_broken_share = max_broken_share
+        # Shared memory: what one worker finds broken, all workers and the main process know.
+        self._broken = torch.zeros(len(source.keys), dtype=torch.uint8).share_memory_()
+
+    def __len__(self) -> int:
+        return len(self.source.keys)
+
+    @property
+    def broken_keys(self) -> list[str]:
+        """Keys of the samples found broken so far, by any worker."""
+        return [self.source.keys[index] for index in torch.nonzero(self._broken).flatten().tolist()]
+
+    def check_broken_share(self) -> None:
+        """Raises UserError if more than the allowed share of all samples is broken."""
+        broken = int(self._broken.sum())
+        if broken > self.max_broken_share * len(self):
+            raise UnreadableDataError(
+                f"{broken} of {len(self)} images cannot be read, for example "
+                f"{', '.join(self.broken_keys[:3])}: mend or remove them, or raise "
+                "data.max_broken_share."
+            )
+
+    def __getitem__(self, draw: Draw | int) -> dict[str, Any]:
+        draw = draw if isinstance(draw, Draw) else Draw(0, draw)
+        for index in (draw.sample, *draw.spares):
+            if not self._broken[index]:
+                try:
+                    record = self.source.read(index)
+                    return self._pair(record, decode_image(record.image), draw.epoch)
+                except BrokenSample as error:
+                    self._broken[index] = 1
+                    key = self.source.keys[index]
+                    logger.warning(
+                        "Sample %s is broken (%s); another one takes its place.", key, error
+                    )
+                    self.check_broken_share()
+        raise UnreadableDataError(
+            f"Neither the image {self.source.keys[draw.sample]!r} nor any of its "
+            f"{len(draw.spares)} replacements can be read: mend or remove the broken images."
+        )
+
+    def _pair(self, record: Record, image: NDArray[np.uint8], epoch: int) -> dict[str, Any]:
+        height, width = image.shape[:2]
+        high = fit_square(image, self.resolution)
+        flipped = self.flip and rng_for(self.seed, epoch, record.key, "flip").random() < 0.5
+        if flipped:
+            high = np.ascontiguousarray(high[:, ::-1])
+        low = degrade(high, self.degradation, self.seed, epoch, record.key)
+        item = {
+            "hq": _to_tensor(high),
+            "lq": _to_tensor(low),
+            "key": record.key,
+            "identity": torch.tensor(record.identity, dtype=torch.int64),
+        }
+        if self.labels is not None:
+            points = self.labels.landmark_array(record.key, record.labels)
+            points = fit_points(points, height, width, self.resolution)
+            if flipped:
+                points = self.labels.mirror_landmarks(points, self.resolution)
+            item["landmarks"] = torch.from_numpy(points)
+            item["attributes"] = self.labels.attribute_tensor(record.key, record.labels, flipped)
+        return item
+
+
+def _to_tensor(image: NDArray[Any]) -> torch.Tensor:
+    """Maps uint8 (H, W, 3) to float32 (3, H, W) in [-1, 1]."""
+    tensor = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
+    return tensor.to(torch.float32).div_(127.5).sub_(1)

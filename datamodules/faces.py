@@ -1,0 +1,223 @@
+"""The data module of all trainings: portraits, a folder of images, or shards."""
+
+import signal
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+from lightning import LightningDataModule
+from lightning.pytorch.accelerators import CUDAAccelerator
+from torch.utils.data import DataLoader
+
+from datamodules.dataset import FaceDataset
+from datamodules.portrait_shards import PORTRAIT_LABELS, PortraitSettings, prepare_portraits
+from datamodules.samplers import EpochSampler, ValidationSampler
+from datamodules.sources import DataSettings, open_sources
+from osdface.degradation import build_degradation, stable_hash
+from osdface.errors import UserError
+
+
+def init_worker(_: int) -> None:
+    """Prepares a loader's worker: one thread, and deaf to the signals that Slurm sends a job.
+
+    A forked worker inherits the trainer's handlers and would save and requeue too.
+    """
+    cv2.setNumThreads(1)
+    for name in (signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(name, signal.SIG_IGN)
+
+
+class FaceDataModule(LightningDataModule):
+    """Batches of degraded and original faces.
+
+    A training batch depends on (seed, number of the batch) alone, so training is counted in batches
+    and is resumed where the trainer stopped: call :meth:`batch_finished` after each batch. The
+    training loader never ends; give the trainer a number of steps, and
+    ``use_distributed_sampler=False``.
+
+    Args:
+        kind: "portraits" (rendered once into ``cache_dir``), "folder" (``root``) or "shards"
+            (``urls``, or a manifest's splits below ``root``).
+        root: Folder of images, or the folder that relative shard names are below.
+        urls: Shards: path, glob, brace range, or a list of those.
+        val_urls: Shards for validation; None holds out some of ``urls``.
+        resolution: Side of the images in pixels.
+        batch_size: Training samples a batch on one process.
+        val_batch_size: Likewise for validation; None takes ``batch_size``.
+        num_workers: Loader processes.
+        degradation: Preset name or mapping, see :func:`osdface.degradation.build_degradation`.
+        val_fraction: Share held out (people, where names tell them) if ``val_count`` is None.
+        val_count: Number held out.
+        identity_from: "stem_prefix" (``<identity>_<number>``) or "none".
+        seed: Order, flips and training degradation.
+        data_seed: Population of portraits, hold-out and validation degradation: the same for runs
+            that differ in ``seed``, so that their figures compare.
+        flip: Whether training images are mirrored at random.
+        with_attributes: Whether batches carry ``attributes`` and ``landmarks`` (portraits).
+        cache_dir: Folder of rendered portraits.
+        identities, variations, val_identities, val_variations, shard_size: See
+            :class:`~datamodules.portrait_shards.PortraitSettings`.
+        workers: Processes that render.
+        max_broken_share: Share of unreadable images above which training stops.
+
+    Raises:
+        UserError: Bad settings here; missing or too few images in :meth:`setup`.
+    """
+
+    def __init__(
+        self,
+        kind: str = "portraits",
+        root: str | None = None,
+        urls: str | Sequence[str] | None = None,
+        val_urls: str | Sequence[str] | None = None,
+        resolution: int = 64,
+        batch_size: int = 8,
+        val_batch_size: int | None = None,
+        num_workers: int = 0,
+        degradation: str | Mapping[str, Any] = "waveface",
+        val_fraction: float = 0.05,
+        val_count: int | None = None,
+        identity_from: str | None = "stem_prefix",
+        seed: int = 0,
+        data_seed: int = 0,
+        flip: bool = True,
+        with_attributes: bool = False,
+        cache_dir: str = "cache",
+        identities: int = 200,
+        variations: int = 10,
+        val_identities: int = 20,
+        val_variations: int = 4,
+        shard_size: int = 1000,
+        workers: int = 1,
+        max_broken_share: float = 0.05,
+    ) -> None:
+        super().__init__()
+        self.settings = DataSettings(
+            kind, root, urls, val_urls, val_fraction, val_count, identity_from, data_seed
+        )
+        self.portraits = (
+            PortraitSettings(
+                resolution, identities, variations, val_identities, val_variations, data_seed,
+                shard_size,
+            )
+            if kind == "portraits"
+            else None
+        )  # fmt: skip
+        if with_attributes and kind == "folder":
+            raise UserError("data.with_attributes needs portraits or shards: a folder has none.")
+        self.degradation = build_degradation(degradation)
+        self.resolution, self.flip = resolution, flip
+        self.batch_size, self.val_batch_size = batch_size, val_batch_size or batch_size
+        self.num_workers, self.workers = num_workers, workers
+        self.seed, self.data_seed = seed, data_seed
+        self.labels = PORTRAIT_LABELS if with_attributes else None
+        self.cache_dir, self.max_broken_share = cache_dir, max_broken_share
+        self._train: FaceDataset | None = None
+        self._val: FaceDataset | None = None
+        self._sampler: EpochSampler | None = None
+
+    def prepare_data(self) -> None:
+        """Renders the portraits if they are wanted and missing; called by one process a node."""
+        if self.portraits is not None:
+            prepare_portraits(self.portraits, self.cache_dir, self.workers)
+
+    def setup(self, stage: str | None = None) -> None:
+        """Opens the data and checks that they are enough."""
+        if self._train is not None:
+            return
+        if self.portraits is not None:
+            # Returns at once where prepare_data() has run on this node.
+            folder: Path = prepare_portraits(self.portraits, self.cache_dir, self.workers)
+            training, validation = open_sources(self.settings.rendered(folder))
+        else:
+            training, validation = open_sources(self.settings)
+        share = self.max_broken_share
+        self._train = FaceDataset(
+            training, self.resolution, self.degradation, self.seed, self.flip, self.labels, share
+        )
+        self._val = FaceDataset(
+            validation, self.resolution, self.degradation, self.data_seed, False, self.labels, share
+        )
+
+    @property
+    def train_set(self) -> FaceDataset:
+        """The training pairs; sets the module up if need be."""
+        self.setup()
+        assert self._train is not None
+        return self._train
+
+    @property
+    def val_set(self) -> FaceDataset:
+        """The validation pairs; sets the module up if need be."""
+        self.setup()
+        assert self._val is not None
+        return self._val
+
+    @property
+    def sampler(self) -> EpochSampler:
+        """The position in the training data on this process."""
+        if self._sampler is None:
+            rank, world_size = self._ranks()
+            self._sampler = EpochSampler(
+                len(self.train_set), self.batch_size, self.seed, rank, world_size,
+                guard=self.train_set.check_broken_share,
+            )  # fmt: skip
+        return self._sampler
+
+    @property
+    def broken_keys(self) -> list[str]:
+        """Keys of images found unreadable so far, on this process and its workers."""
+        return sorted({*self.train_set.broken_keys, *self.val_set.broken_keys})
+
+    def train_dataloader(self) -> DataLoader[dict[str, Any]]:
+        """Returns the endless loader, beginning after the batches that the trainer finished."""
+        if self.trainer is not None and self.trainer.world_size > 1:
+            connector = getattr(self.trainer, "_accelerator_connector", None)
+            if getattr(connector, "use_distributed_sampler", False):
+                raise UserError(
+                    "Set trainer.use_distributed_sampler=false: the data module already gives each "
+                    "process its own samples."
+                )
+        return self._loader(self.train_set, self.sampler)
+
+    def val_dataloader(self) -> DataLoader[dict[str, Any]]:
+        """Returns the loader of all validation pairs, always the same."""
+        sampler = ValidationSampler(len(self.val_set), self.val_batch_size, *self._ranks())
+        return self._loader(self.val_set, sampler)
+
+    def batch_finished(self) -> None:
+        """Notes that the trainer is done with one more training batch."""
+        self.sampler.batch_finished()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns the position, counted in batches that the trainer finished."""
+        return {"sampler": self.sampler.state_dict()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Continues there; raises UserError if data, seed or global batch differ."""
+        self.sampler.load_state_dict(state_dict["sampler"])
+
+    def fingerprint(self) -> str:
+        """Returns 12 hex digits that change with the data, their split, size and degradation."""
+        train, val = self.train_set.source.fingerprint(), self.val_set.source.fingerprint()
+        parts = (train, val, self.resolution, self.degradation, self.data_seed)
+        return f"{stable_hash(*parts):032x}"[:12]
+
+    def _ranks(self) -> tuple[int, int]:
+        if self.trainer is None:
+            return 0, 1
+        return self.trainer.global_rank, self.trainer.world_size
+
+    def _loader(self, dataset: FaceDataset, sampler: Any) -> DataLoader[dict[str, Any]]:
+        return DataLoader(
+            dataset,
+            batch_sampler=sampler,
+            num_workers=self.num_workers,
+            worker_init_fn=init_worker,
+            persistent_workers=self.num_workers > 0,
+            pin_memory=self._on_gpu(),
+        )
+
+    def _on_gpu(self) -> bool:
+        return self.trainer is not None and isinstance(self.trainer.accelerator, CUDAAccelerator)

@@ -1,0 +1,17 @@
+"""WebDataset shards: writing, indexing, reading."""
+
+from datamodules.shards.source import ShardSource, split_urls
+from datamodules.shards.tar_index import Member, TarIndex, index_tar
+from datamodules.shards.urls import expand_urls
+from datamodules.shards.writer import MANIFEST, write_shards
+
+__all__ = [
+    "MANIFEST",
+    "Member",
+    "ShardSource",
+    "TarIndex",
+    "expand_urls",
+    "index_tar",
+    "split_urls",
+    "write_shards",
+]

@@ -1,0 +1,57 @@
+"""Which shards are meant: globs, brace ranges, lists and folders."""
+
+import glob
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import braceexpand
+
+from osdface.errors import UserError
+
+_SCHEME = re.compile(r"(?P<scheme>pipe|[A-Za-z][A-Za-z0-9+.-]+(?=://)):")
+
+
+def expand_urls(urls: str | Sequence[str], root: str | Path | None = None) -> list[Path]:
+    """Returns the local shards that are meant, sorted within each pattern.
+
+    Args:
+        urls: A path, a glob (``train-*.tar``), a brace range (``train-{000000..000069}.tar``), or a
+            list of those.
+        root: Folder that relative patterns are below; None is the working folder.
+
+    Raises:
+        UserError: A pattern matches nothing, names a shard twice, or is remote.
+    """
+    patterns = [urls] if isinstance(urls, str) else list(urls)
+    if not patterns:
+        raise UserError("data.urls is empty: give at least one shard, such as 'train-*.tar'.")
+    shards: list[Path] = []
+    for pattern in patterns:
+        shards += _expand(str(pattern), root)
+    if len(set(shards)) < len(shards):
+        repeated = next(shard for shard in shards if shards.count(shard) > 1)
+        raise UserError(f"The shard {repeated} is named twice in data.urls: name it once.")
+    return shards
+
+
+def _expand(pattern: str, root: str | Path | None) -> list[Path]:
+    if match := _SCHEME.match(pattern):
+        # Seam: a streaming source (webdataset.WebDataset) would take over from here.
+        raise UserError(
+            f"Shards from {match['scheme']}: ({pattern}) are not supported yet: copy them to a "
+            "local folder and give its path."
+        )
+    found: list[Path] = []
+    for single in braceexpand.braceexpand(pattern):
+        path = str(Path(root) / single) if root is not None else single
+        if glob.has_magic(path):
+            found += sorted(Path(match) for match in glob.glob(path, recursive=True))
+        elif Path(path).is_file():
+            found.append(Path(path))
+        else:
+            raise UserError(f"The shard {path} (of data.urls {pattern!r}) does not exist.")
+    if not found:
+        where = f" below {root}" if root is not None else ""
+        raise UserError(f"No shard matches {pattern!r}{where}: correct data.urls or data.root.")
+    return found

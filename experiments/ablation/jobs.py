@@ -1,0 +1,89 @@
+"""One run that keeps its own books: status, duration, reason of failure."""
+
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from experiments.ablation.status import is_finished, read_status, update_status
+from experiments.cli import tasks
+from experiments.cli.compose import plain
+from experiments.cli.folders import dump_config
+from experiments.cli.ranks import is_follower
+from osdface.files import write_json, write_text
+
+
+def variant_dir(output_dir: Path, variant: str, seed: int, seeds: Any) -> Path:
+    """Returns ``<variant>``, with several seeds ``<variant>/seed-<k>``."""
+    folder = output_dir / variant
+    return folder / f"seed-{seed}" if seeds is not None and len(seeds) > 1 else folder
+
+
+def one_line(error: BaseException) -> str:
+    """Returns ``Type: first line of the message``."""
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0].strip()}" if lines else type(error).__name__
+
+
+def with_status(folder: Path, run: Callable[[], Any]) -> Any:
+    """Runs ``run()`` and writes status.json before and after; errors go on to the caller.
+
+    The seconds of earlier attempts are counted in. Ctrl-C leaves ``running`` with a reason: the
+    next start goes on.
+    """
+    if is_follower():
+        return run()
+    before = float(read_status(folder)["seconds"])
+    start = time.monotonic()
+    (folder / "error.txt").unlink(missing_ok=True)
+    update_status(folder, status="running", reason=None)
+    try:
+        result = run()
+    except Exception as error:
+        seconds = before + time.monotonic() - start
+        write_text(folder / "error.txt", traceback.format_exc())
+        update_status(folder, status="failed", reason=one_line(error), seconds=round(seconds, 1))
+        raise
+    except BaseException as error:
+        seconds = before + time.monotonic() - start
+        reason = f"interrupted ({type(error).__name__})"
+        update_status(folder, status="running", reason=reason, seconds=round(seconds, 1))
+        raise
+    seconds = before + time.monotonic() - start
+    update_status(folder, status="finished", reason=None, seconds=round(seconds, 1))
+    return result
+
+
+def run_variant(cfg: DictConfig, folder: Path) -> bool:
+    """Trains one variant in this process; returns False if it failed, with the reason on disk."""
+    if is_finished(folder) and not is_follower():
+        return True
+
+    def train() -> None:
+        if not is_follower():
+            write_text(folder / "config.yaml", dump_config(plain(cfg)))
+        metrics = tasks.load("ablation.variant")(cfg, folder)
+        if not is_follower():
+            write_json(folder / "metrics.json", metrics)
+
+    try:
+        with_status(folder, train)
+    except Exception:
+        if is_follower():
+            raise
+        return False
+    return True
+
+
+def run_single(cfg: DictConfig, folder: Path) -> int:
+    """Runs an experiment of one job; its errors pass, since nothing else depends on it."""
+    if cfg.mode == "fit" and is_finished(folder) and not is_follower():
+        print("This run is finished: nothing to do.")
+        return 0
+    metrics = with_status(folder, lambda: tasks.load(cfg.task)(cfg, folder))
+    if metrics and not is_follower():
+        write_json(folder / "metrics.json", metrics)
+    return 0

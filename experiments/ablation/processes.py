@@ -1,0 +1,48 @@
+"""One part of the ablation in a process of its own, in single-run mode.
+
+Lightning's DDP starts its further processes by repeating the command line: in the sweep's own
+process that would start the sweep again. The same words are what a batch system's jobs run.
+"""
+
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from experiments.ablation.status import read_status, update_status
+from experiments.cli.words import to_argv
+
+
+def part_words(
+    words: Mapping[str, str], output_dir: Path, part: str, job: tuple[str, int] | None = None
+) -> dict[str, str]:
+    """Returns the words that run one part of the ablation whose words are ``words``.
+
+    Args:
+        words: The user's words.
+        output_dir: The ablation's folder, absolute.
+        part: ``prepare``, ``variant`` or ``gather``.
+        job: Variant and seed, for ``variant``.
+    """
+    found = {key: text for key, text in words.items() if key != "resume"}
+    found |= {"output_dir": str(output_dir), "part": part}
+    return found | ({"variant": job[0], "seed": str(job[1])} if job else {})
+
+
+def run_words(words: Mapping[str, str]) -> int:
+    """Runs the command line in a new process with this one's terminal; returns its exit status."""
+    command = [sys.executable, "-m", "experiments.run", *to_argv(words)]
+    sys.stdout.flush()
+    return subprocess.run(command, check=False).returncode
+
+
+def run_variant_apart(words: Mapping[str, str], folder: Path) -> bool:
+    """Trains one variant in a process of its own; returns False if it failed."""
+    code = run_words(words)
+    status = read_status(folder)["status"]
+    if code == 0 and status == "finished":
+        return True
+    if status != "failed":
+        # Killed, or ended before it could keep its books.
+        update_status(folder, status="failed", reason=f"its process ended with exit status {code}")
+    return False

@@ -1,0 +1,93 @@
+"""Checks of a composed configuration: what types alone do not tell."""
+
+from collections.abc import Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from experiments.cli.compose import jobs_of
+from experiments.cli.groups import options
+from experiments.cli.suggest import unknown
+from experiments.cli.tasks import TASKS
+from osdface.errors import UserError
+
+_CHOICES = {
+    "mode": ("fit", "validate", "test"),
+    "part": ("all", "prepare", "variant", "gather"),
+    "logger.mode": ("auto", "online", "offline", "disabled"),
+    "trainer.accelerator": ("cpu", "gpu", "auto"),
+}
+_NUMBERS = {"scale": int | float, "losses": int | float}
+_REQUIRED = {"folder": ("root", "data.root=DIR"), "shards": ("urls", "data.urls='DIR/{0..9}.tar'")}
+# Keys that name something on disk, which is worth checking before anything is imported.
+_ON_DISK = ("data.root", "checkpoint", "weights_dir")
+_ABLATION_ONLY = ("variants", "seeds", "part")
+
+
+def check(cfg: Any, words: Mapping[str, str]) -> None:
+    """Raises a :class:`UserError` if the run makes no sense."""
+    if not cfg.task:
+        raise UserError(f"No experiment was chosen: experiment={' | '.join(options('experiment'))}.")
+    assert cfg.task in TASKS or cfg.task == "ablation", cfg.task
+    for key, choices in _CHOICES.items():
+        value = OmegaConf.select(cfg, key)
+        if value not in choices:
+            raise unknown(key, str(value), choices)
+    key, example = _REQUIRED.get(cfg.data.kind, ("kind", ""))
+    if OmegaConf.is_missing(cfg.data, key):
+        raise UserError(f"data={cfg.data.kind} needs {example}.")
+    for key in _ON_DISK:
+        if value := OmegaConf.select(cfg, key):
+            check_path(key, value)
+    if cfg.mode != "fit" and not cfg.checkpoint:
+        raise UserError(f"mode={cfg.mode} needs checkpoint=FILE or an export folder.")
+    if cfg.trainer.devices == 0 or cfg.trainer.devices < -1 or cfg.trainer.num_nodes < 1:
+        raise UserError("trainer.devices is a number of devices or -1 (all), num_nodes at least 1.")
+    _check_ablation(cfg, words) if cfg.task == "ablation" else _check_single(cfg, words)
+
+
+def check_path(key: str, value: str) -> None:
+    """Raises a :class:`UserError` with the nearest names beside it if a path does not exist."""
+    path = Path(value)
+    if path.exists():
+        return
+    missing = path.absolute()
+    while not missing.parent.exists():
+        missing = missing.parent
+    beside = [each.name for each in missing.parent.iterdir()] if missing.parent.is_dir() else []
+    near = get_close_matches(missing.name, beside, 3, 0.6)
+    hint = f"; {missing.parent} holds {' and '.join(near)}" if near else ""
+    raise UserError(f"{key}={value}: there is no {missing}{hint}.")
+
+
+def _check_single(cfg: Any, words: Mapping[str, str]) -> None:
+    for key in _ABLATION_ONLY:
+        if key in words:
+            instead = {"variants": "variant=NAME", "seeds": "seed=N"}.get(key, "no such key")
+            raise UserError(
+                f"{key}= belongs to experiment=ablation_losses; experiment={cfg.experiment} takes "
+                f"{instead}."
+            )
+
+
+def _check_ablation(cfg: Any, words: Mapping[str, str]) -> None:
+    if cfg.mode != "fit":
+        raise UserError(f"mode={cfg.mode} needs a single experiment, such as experiment=osdface.")
+    jobs_of(cfg)
+    for key in words:
+        # The words of the command line come after the variant and would undo it in every job.
+        section, _, term = key.partition(".")
+        if section == "losses" and not term.startswith("weights"):
+            raise UserError(
+                f"{key}= would change every variant of an ablation: choose the terms by variants= "
+                f"and their strength by losses.weights.{term or 'TERM'}=."
+            )
+    if cfg.part == "variant":
+        if "variant" not in words:
+            raise UserError("part=variant needs variant=NAME and output_dir= of a prepared run.")
+    elif "variant" in words:
+        raise UserError(f"An ablation takes a list: variants={words['variant']}.")
+    elif "seed" in words and "seeds" in words:
+        raise UserError("Give either seed= or seeds=, not both.")

@@ -1,0 +1,35 @@
+"""A lock on an output folder: one run at a time writes into it."""
+
+import fcntl
+import os
+from pathlib import Path
+
+
+class FolderLock:
+    """Holds a folder for this process; the kernel lets go of it when the process ends, however.
+
+    The lock file stays: removing it would let a third process lock a file that is gone.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / ".lock"
+        self._descriptor: int | None = None
+
+    def acquire(self) -> bool:
+        """Returns whether the folder is now held; never waits."""
+        descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(descriptor)
+            return False
+        os.ftruncate(descriptor, 0)
+        os.write(descriptor, f"{os.getpid()}\n".encode())
+        self._descriptor = descriptor
+        return True
+
+    def release(self) -> None:
+        """Lets go of the folder."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None

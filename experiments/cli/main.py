@@ -1,0 +1,105 @@
+"""The command line as a function: from words to a finished folder and an exit status."""
+
+import sys
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from experiments.ablation import sweep as ablation
+from experiments.ablation.closing import closing_lines
+from experiments.ablation.jobs import run_single
+from experiments.ablation.status import is_finished
+from experiments.cli.checks import check
+from experiments.cli.compose import compose_words, plain
+from experiments.cli.environment import describe, git_commit
+from experiments.cli.folders import CONFIG, choose_folder, dump_config
+from experiments.cli.lock import FolderLock
+from experiments.cli.ranks import is_follower
+from experiments.cli.sweep import hydra_sweep
+from experiments.cli.values import escaped, to_hydra
+from experiments.cli.words import parse_words, to_argv
+from osdface.errors import UserError
+from osdface.files import read_json, write_json, write_text
+
+ENVIRONMENT = "environment.json"
+
+
+def run(argv: list[str]) -> int:
+    """Runs the words of a command line; returns the exit status.
+
+    Raises:
+        UserError: The command is wrong, or a task says that something the user gave is.
+    """
+    printing = "--config" in argv
+    words = parse_words(word for word in argv if word != "--config")
+    cfg, overrides = compose_words(words)
+    check(cfg, words)
+    if printing:
+        print(dump_config(plain(cfg)), end="")
+        return 0
+    folder, lock = _open_folder(cfg, words, argv)
+    cfg.output_dir = escaped(str(folder))
+    overrides = [each for each in overrides if not each.startswith(("output_dir=", "resume="))]
+    overrides.append(f"output_dir={to_hydra(str(folder))}")
+    try:
+        return _run_in(folder, cfg, words, overrides)
+    finally:
+        if lock:
+            lock.release()
+        if not is_follower() and cfg.part == "all":
+            print("\n".join(closing_lines(folder)), flush=True)
+
+
+def _open_folder(
+    cfg: DictConfig, words: Mapping[str, str], argv: list[str]
+) -> tuple[Path, FolderLock | None]:
+    """The run's folder, with config.yaml and environment.json, locked by its first process."""
+    if is_follower() or cfg.part in ("variant", "gather"):
+        # The first process, or the job before this one, has chosen and prepared it.
+        if not cfg.output_dir:
+            raise UserError("A process of a distributed run needs output_dir=, the same in each.")
+        folder = Path(cfg.output_dir).absolute()
+        if not is_follower() and not (folder / CONFIG).exists():
+            raise UserError(f"{folder} holds no {CONFIG}: run part=prepare there first.")
+        return folder, None
+    config = plain(cfg)
+    finished = partial(ablation.all_finished, cfg) if cfg.task == "ablation" else is_finished
+    # The process that started part=prepare holds the lock for it.
+    folder, lock, goes_on = choose_folder(config, finished, locked=cfg.part != "prepare")
+    if goes_on:
+        _tell_resumed(folder)
+    else:
+        config["output_dir"] = str(folder)
+        write_text(folder / CONFIG, dump_config(config))
+        write_json(folder / ENVIRONMENT, describe(argv))
+    return folder, lock
+
+
+def _tell_resumed(folder: Path) -> None:
+    print(f"Going on in {folder} (resume=never begins anew).", flush=True)
+    try:
+        before, now = read_json(folder / ENVIRONMENT)["git_commit"], git_commit()
+    except (OSError, ValueError, KeyError):
+        return
+    if before != now:
+        print(f"  It was begun with the code of {before}; this is {now}.", flush=True)
+
+
+def _run_in(folder: Path, cfg: DictConfig, words: Mapping[str, str], overrides: list[str]) -> int:
+    if cfg.task == "ablation":
+        job = partial(ablation.run_job, words=words, output_dir=folder)
+        sweep = partial(hydra_sweep, overrides, job)
+    # Lightning's DDP repeats sys.argv in its further processes: they must come to this folder.
+    own = sys.argv
+    again = {key: text for key, text in words.items() if key != "resume"}
+    sys.argv = [own[0], *to_argv(again | {"output_dir": str(folder)})]
+    try:
+        if cfg.task == "ablation":
+            return ablation.run_ablation(cfg, words, folder, sweep)
+        # A single run needs nothing of Hydra but the configuration; under Hydra's own job
+        # context Lightning would repeat a command line of Hydra's.
+        return run_single(cfg, folder)
+    finally:
+        sys.argv = own

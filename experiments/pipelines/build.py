@@ -1,0 +1,95 @@
+"""Configuration to objects: data, networks, losses; the same for every experiment and size."""
+
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from torch import nn
+
+from datamodules.faces import FaceDataModule
+from osdface.errors import UserError
+from osdface.losses import WeightedLosses, build_loss
+from osdface.metrics import RestorationMetrics
+from osdface.networks.autoencoder import VQConfig
+from osdface.networks.base import DiffusionBase, build_base, load_base
+from osdface.networks.identity import load_identity
+from osdface.networks.perceptual import load_trunk
+from osdface.paths import find_weight
+
+
+def plain(node: Any) -> Any:
+    """Returns a config node as plain, resolved values."""
+    return OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
+
+
+def build_datamodule(cfg: DictConfig, batch_size: int, **changes: Any) -> FaceDataModule:
+    """Builds the data module of ``data=`` at the scale's resolution.
+
+    Args:
+        cfg: The run's configuration.
+        batch_size: Training samples a batch on one process.
+        changes: Arguments of :class:`FaceDataModule` that differ from ``data.*``.
+    """
+    arguments = {
+        **plain(cfg.data),
+        "resolution": cfg.scale.resolution,
+        "batch_size": batch_size,
+        "seed": cfg.seed,
+        "cache_dir": str(Path(cfg.cache_dir)),
+    }
+    return FaceDataModule(**{**arguments, **changes})
+
+
+def vq_config(cfg: DictConfig) -> VQConfig:
+    """Returns the sizes of the dictionaries at this scale."""
+    names = ("channels", "layers_per_block", "entries", "embedding_dim", "norm_groups")
+    return VQConfig.from_dict({name: plain(cfg.scale.vre[name]) for name in names})
+
+
+def open_base(cfg: DictConfig) -> DiffusionBase:
+    """Loads ``base.path``, or builds random weights where ``base.random`` asks for them."""
+    if cfg.base.random:
+        return build_base(plain(cfg.scale.base.unet), plain(cfg.scale.base.vae))
+    if cfg.base.path is None:
+        raise UserError(
+            f"scale={cfg.scale.name} needs base.path=FOLDER, a diffusers folder of Stable Diffusion "
+            "2.1-base (or base.random=true for measurements)."
+        )
+    return load_base(find_weight(str(cfg.base.path), cfg.weights_dir))
+
+
+def build_perceptual(cfg: DictConfig, name: str, trunk: str) -> nn.Module:
+    """Builds one perceptual loss, such as "dists" or "lpips", on the trunk of that name."""
+    pooling = "max" if "lpips" in name else "l2"
+    return build_loss(name, trunk=load_trunk(trunk, cfg.weights_dir, pooling=pooling))
+
+
+def build_metrics(cfg: DictConfig) -> RestorationMetrics:
+    """Builds the validation figures; the scoring identity network is never that of the loss."""
+    chosen = cfg.scale.stage2
+    if chosen.identity_loss == chosen.identity_metric:
+        raise UserError(
+            f"scale.stage2.identity_metric is {chosen.identity_metric!r}, the network in the loss: "
+            "score with another one."
+        )
+    perceptual = build_perceptual(cfg, "dists", chosen.perceptual)
+    return RestorationMetrics(perceptual, load_identity(chosen.identity_metric, cfg.weights_dir))
+
+
+def loss_weights(cfg: DictConfig) -> dict[str, float]:
+    """Returns the weight of every term: the variant's factor times lambda; zeros are left out."""
+    terms = plain(cfg.losses)
+    lambdas = terms.pop("weights")
+    weights = {name: float(factor) * float(lambdas[name]) for name, factor in terms.items()}
+    return {name: weight for name, weight in weights.items() if weight}
+
+
+def build_losses(cfg: DictConfig, weights: dict[str, float]) -> WeightedLosses:
+    """Builds the image-space losses of stage 2 with the networks that they need."""
+    chosen = cfg.scale.stage2
+    perceptual = [name for name in weights if "dists" in name or "lpips" in name]
+    trunk = load_trunk(chosen.perceptual, cfg.weights_dir, pooling="l2") if perceptual else None
+    identity = (
+        load_identity(chosen.identity_loss, cfg.weights_dir) if "identity" in weights else None
+    )
+    return WeightedLosses(weights, trunk=trunk, identity=identity)

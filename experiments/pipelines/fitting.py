@@ -1,0 +1,132 @@
+"""One training run: trainer, callbacks, logs, checkpoints, resume."""
+
+import platform
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from omegaconf import DictConfig
+
+from callbacks import (
+    EMA,
+    ImageGrid,
+    RunLog,
+    StatusFile,
+    StepCheckpoint,
+    StepProgress,
+    Throughput,
+    WandbRun,
+    find_last,
+)
+from datamodules.faces import FaceDataModule
+from experiments.pipelines.build import plain
+from lightning_modules.stepped import SteppedModule
+
+
+@dataclass(frozen=True)
+class FitSettings:
+    """What one run logs and keeps.
+
+    Attributes:
+        label: Stands before the progress bar and names the W&B run.
+        job_type: W&B's job type, such as "stage1".
+        val_every: Generator steps between validations.
+        log_every: Generator steps between log rows.
+        checkpoint_every: Generator steps between checkpoints.
+        metric: Key of the validation figures that chooses the best checkpoint.
+        mode: "min" or "max" of it.
+        shown: Keys in the progress bar.
+        ema_decay: 0 for none.
+    """
+
+    label: str
+    job_type: str
+    val_every: int
+    log_every: int
+    checkpoint_every: int
+    metric: str
+    mode: str = "min"
+    shown: tuple[str, ...] = ("loss/total", "loss/mse/raw")
+    ema_decay: float = 0.0
+
+
+def seed_everything(cfg: DictConfig) -> None:
+    """Seeds initial weights; data and noise have seeds of their own."""
+    L.seed_everything(int(cfg.seed), workers=True, verbose=False)
+
+
+def build_trainer(cfg: DictConfig, callbacks: list[L.Callback], **options: Any) -> L.Trainer:
+    """Builds the Lightning trainer of ``trainer=`` without its own logger and checkpoints."""
+    chosen = plain(cfg.trainer)
+    threads = chosen.pop("threads", None)
+    if threads:
+        torch.set_num_threads(int(threads))
+    return L.Trainer(
+        **chosen,
+        logger=False,
+        enable_checkpointing=any(isinstance(c, StepCheckpoint) for c in callbacks),
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+        num_sanity_val_steps=0,
+        callbacks=callbacks,
+        **options,
+    )
+
+
+def fit(
+    cfg: DictConfig,
+    module: SteppedModule,
+    datamodule: FaceDataModule,
+    run_dir: Path,
+    settings: FitSettings,
+) -> dict[str, float]:
+    """Trains ``module`` to its last step, resuming ``run_dir`` where a checkpoint is there.
+
+    With EMA the averaged weights are the module's when this returns.
+
+    Returns:
+        The figures of the last validation.
+    """
+    module.config = plain(cfg)
+    run_dir.mkdir(parents=True, exist_ok=True)
+    wandb_run = WandbRun(
+        run_dir,
+        project=cfg.logger.project,
+        name=f"{settings.label}",
+        group=cfg.logger.group,
+        tags=(cfg.scale.name, cfg.data.kind, *plain(cfg.logger.tags)),
+        job_type=settings.job_type,
+        config=plain(cfg) | {"host": platform.node()},
+        mode=cfg.logger.mode,
+        every_n_steps=settings.log_every,
+    )
+    checkpoint = StepCheckpoint(
+        run_dir, settings.checkpoint_every, metric=settings.metric, mode=settings.mode
+    )
+    callbacks: list[L.Callback] = [
+        Throughput(),
+        RunLog(run_dir, settings.log_every),
+        wandb_run,
+        ImageGrid(run_dir, wandb_run),
+        StepProgress(settings.label, enabled=bool(cfg.progress), shown=settings.shown),
+        StatusFile(run_dir, wandb_run=wandb_run),
+        checkpoint,
+    ]
+    averages = EMA(settings.ema_decay) if settings.ema_decay else None
+    if averages is not None:
+        callbacks.insert(0, averages)
+    micro_batches = module.settings.accumulate
+    trainer = build_trainer(
+        cfg,
+        callbacks,
+        max_epochs=-1,
+        val_check_interval=settings.val_every * micro_batches,
+        check_val_every_n_epoch=None,
+    )
+    with wandb_run:
+        trainer.fit(module, datamodule=datamodule, ckpt_path=find_last(run_dir))
+    if averages is not None:
+        averages.swap_in(module)
+    return dict(module.validation_metrics)

@@ -1,0 +1,185 @@
+"""What all modules share: an own step counter, manual optimization, clipping and schedules."""
+
+import hashlib
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import lightning as L
+import torch
+from torch import Tensor, nn
+
+from osdface.errors import UserError
+
+
+@dataclass(frozen=True)
+class StepSettings:
+    """How long and how fast a module trains.
+
+    Attributes:
+        max_steps: Generator steps (updates of the main optimizer).
+        learning_rate: Peak rate of the main optimizer.
+        warmup_steps: Linear warm-up from 0.
+        schedule: "constant" or "cosine" (to 1 % of the peak).
+        clip: Largest gradient norm, 0 for none.
+        accumulate: Micro-batches per step.
+        max_skipped: Non-finite steps in a row after which training stops.
+    """
+
+    max_steps: int
+    learning_rate: float
+    warmup_steps: int = 0
+    schedule: str = "constant"
+    clip: float = 0.0
+    accumulate: int = 1
+    max_skipped: int = 10
+
+    def rate_factor(self, step: int) -> float:
+        """Returns the learning rate at ``step`` as a share of the peak."""
+        warm = min(1.0, (step + 1) / self.warmup_steps) if self.warmup_steps else 1.0
+        if self.schedule == "constant":
+            return warm
+        progress = min(1.0, step / max(1, self.max_steps))
+        return warm * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * progress)))
+
+
+def keyed_generator(seed: int, step: int, key: str) -> torch.Generator:
+    """Returns a CPU generator that depends on nothing but (seed, step, sample key)."""
+    digest = hashlib.blake2b(f"{seed}/{step}/{key}".encode(), digest_size=8).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest, "little") >> 1)
+
+
+class SteppedModule(L.LightningModule):
+    """A LightningModule that counts its own generator steps.
+
+    Lightning's ``global_step`` counts every optimizer, so it must not be used with two.
+
+    Attributes:
+        generator_step: Finished updates of the main optimizer; in every checkpoint.
+        logged: What the last training step measured, for the callbacks.
+        validation_metrics: What the last validation measured.
+        sample_images: Pictures of the last validation, name -> (N, 3, H, W) in [-1, 1].
+    """
+
+    def __init__(self, settings: StepSettings) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.strict_loading = False
+        self.settings = settings
+        self.generator_step = 0
+        self.skipped_steps = 0
+        self._skipped_in_a_row = 0
+        self._micro_batch = 0
+        self.logged: dict[str, float] = {}
+        self.validation_metrics: dict[str, float] = {}
+        self.sample_images: dict[str, Tensor] = {}
+        self.sample_keys: list[str] = []
+        self.config: dict[str, Any] = {}
+
+    @property
+    def max_steps(self) -> int:
+        """Generator steps after which training is finished."""
+        return self.settings.max_steps
+
+    @property
+    def completes_step(self) -> bool:
+        """Whether the micro-batch at hand is the last one of a generator step."""
+        return self._micro_batch == self.settings.accumulate - 1
+
+    def update(self, optimizer: Any, loss: Tensor, name: str, keys: Sequence[str] = ()) -> None:
+        """Back-propagates a micro-batch and, at the last one of a step, clips and updates.
+
+        A non-finite loss or gradient skips the update and is counted; after ``max_skipped`` in a
+        row training stops.
+
+        Args:
+            optimizer: A Lightning optimizer.
+            loss: Scalar of this micro-batch.
+            name: Name of the updated network in the logs, such as "generator".
+            keys: Keys of the batch, told when its step is skipped.
+        """
+        self.manual_backward(loss / self.settings.accumulate)
+        if not self.completes_step:
+            return
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        limit = self.settings.clip or math.inf
+        norm = nn.utils.clip_grad_norm_(parameters, limit)
+        self.logged[f"gradient_norm/{name}"] = float(norm)
+        if torch.isfinite(norm):
+            for group in optimizer.param_groups:
+                group["lr"] = group["initial_lr"] * self.settings.rate_factor(self.generator_step)
+            self.logged[f"learning_rate/{name}"] = optimizer.param_groups[0]["lr"]
+            optimizer.step()
+            self._skipped_in_a_row = 0
+        else:
+            self._skip(name, keys)
+        optimizer.zero_grad(set_to_none=True)
+
+    def _skip(self, name: str, keys: Sequence[str]) -> None:
+        self.skipped_steps += 1
+        self._skipped_in_a_row += 1
+        self.print(
+            f"Step {self.generator_step}: non-finite gradient of the {name}, update skipped "
+            f"({self.skipped_steps} so far); batch: {', '.join(keys)}"
+        )
+        if self._skipped_in_a_row >= self.settings.max_skipped:
+            raise UserError(
+                f"{self._skipped_in_a_row} updates in a row had non-finite gradients at step "
+                f"{self.generator_step}: lower the learning rate, or resume from an earlier "
+                "checkpoint."
+            )
+
+    def finish_micro_batch(self) -> None:
+        """Counts the micro-batch, and the generator step when it was the last one."""
+        self.logged["skipped_steps"] = float(self.skipped_steps)
+        self._micro_batch = (self._micro_batch + 1) % self.settings.accumulate
+        if self._micro_batch == 0:
+            self.generator_step += 1
+            if self.generator_step >= self.max_steps:
+                self.trainer.should_stop = True
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Tells the data module that a batch is finished, not merely fetched."""
+        datamodule = getattr(self.trainer, "datamodule", None)
+        if hasattr(datamodule, "batch_finished"):
+            datamodule.batch_finished()
+
+    def trainable_state(self) -> dict[str, Tensor]:
+        """Returns the tensors that training changes: trainable parameters and their buffers."""
+        return {name: p for name, p in self.named_parameters() if p.requires_grad}
+
+    def extra_state_keys(self) -> Iterable[str]:
+        """Names buffers that must be in the checkpoint beside the trainable parameters."""
+        return ()
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keeps what training changes and drops frozen weights."""
+        kept = self.trainable_state().keys() | set(self.extra_state_keys())
+        state = checkpoint["state_dict"]
+        checkpoint["state_dict"] = {key: state[key] for key in state if key in kept}
+        checkpoint["generator_step"] = self.generator_step
+        checkpoint["skipped_steps"] = self.skipped_steps
+        checkpoint["config"] = self.config
+        checkpoint["random_state"] = torch.get_rng_state()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Restores the counters; every trainable tensor must be present."""
+        missing = self.trainable_state().keys() - checkpoint["state_dict"].keys()
+        if missing:
+            raise UserError(
+                f"The checkpoint lacks {len(missing)} trainable tensors, first "
+                f"{min(missing)!r}: it belongs to another configuration."
+            )
+        self.generator_step = int(checkpoint["generator_step"])
+        self.skipped_steps = int(checkpoint["skipped_steps"])
+        torch.set_rng_state(checkpoint["random_state"])
+
+
+def adam(parameters: Iterable[nn.Parameter], rate: float, **options: Any) -> torch.optim.Optimizer:
+    """Returns AdamW over the parameters that want gradients, its peak rate kept beside."""
+    wanted = [p for p in parameters if p.requires_grad]
+    optimizer = torch.optim.AdamW(wanted, lr=rate, **options)
+    for group in optimizer.param_groups:
+        group["initial_lr"] = rate
+    return optimizer

@@ -1,0 +1,131 @@
+"""The degradation: blur -> down -> Gaussian noise -> JPEG -> up to size, all linear resampling."""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from osdface.degradation.kernels import gaussian_kernel, gaussian_profile
+from osdface.degradation.presets import Degradation
+from osdface.degradation.seeding import rng_for
+
+# One image a process at a time: loader workers are the parallelism.
+cv2.setNumThreads(1)
+
+FloatImage = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """What happens to one image; ranges and units as in :class:`Degradation`.
+
+    Attributes:
+        kernel_size: Odd kernel size in pixels.
+        sigma_x: Standard deviation in pixels; ``sigma_y`` likewise, None for isotropic kernels.
+        theta: Rotation of an anisotropic kernel in radians, [-pi, pi).
+        down: Factor by which the side is divided.
+        noise: Standard deviation of the noise in units of 1/255.
+        jpeg_quality: 1 to 100.
+        gray: Whether the low-quality image is turned gray at the end.
+    """
+
+    kernel_size: int
+    sigma_x: float
+    sigma_y: float | None
+    theta: float
+    down: float
+    noise: float
+    jpeg_quality: int
+    gray: bool = False
+
+
+def sample_parameters(degradation: Degradation, rng: np.random.Generator) -> Parameters:
+    """Draws one image's parameters, each uniformly from its range.
+
+    The number of draws is always the same, so changing one range leaves the other values alone.
+    """
+    first, last = degradation.kernel
+    size = first + 2 * int(rng.integers((last - first) // 2 + 1))
+    anisotropic = rng.random() < degradation.anisotropic
+    sigma_x, sigma_y = rng.uniform(*degradation.sigma, size=2).tolist()
+    theta = float(rng.uniform(-np.pi, np.pi))
+    return Parameters(
+        kernel_size=size,
+        sigma_x=sigma_x,
+        sigma_y=sigma_y if anisotropic else None,
+        theta=theta if anisotropic else 0.0,
+        down=float(rng.uniform(*degradation.down)),
+        noise=float(rng.uniform(*degradation.noise)),
+        jpeg_quality=int(rng.integers(degradation.jpeg[0], degradation.jpeg[1] + 1)),
+        gray=bool(rng.random() < degradation.gray),
+    )
+
+
+def blur(image: FloatImage, parameters: Parameters) -> FloatImage:
+    """Blurs a float32 (H, W, 3) image; the border is mirrored without repeating the edge pixel."""
+    size = parameters.kernel_size
+    if parameters.sigma_y is None:  # separable: half the cost of the full kernel
+        profile = gaussian_profile(size, parameters.sigma_x)
+        return np.asarray(cv2.sepFilter2D(image, -1, profile, profile), dtype=np.float32)
+    kernel = gaussian_kernel(size, parameters.sigma_x, parameters.sigma_y, parameters.theta)
+    # filter2D correlates; a Gaussian is symmetric about its centre, so that is the convolution.
+    return np.asarray(cv2.filter2D(image, -1, kernel), dtype=np.float32)
+
+
+def resize(image: FloatImage, height: int, width: int) -> FloatImage:
+    """Resamples linearly (pixel centres at half coordinates, no anti-aliasing)."""
+    if image.shape[:2] == (height, width):
+        return image
+    resized = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
+    return np.asarray(resized, dtype=np.float32)
+
+
+def compress(image: FloatImage, quality: int) -> FloatImage:
+    """Returns the image, RGB in [0, 1], after rounding to bytes and a round trip through JPEG."""
+    bgr = cv2.cvtColor(_to_bytes(image), cv2.COLOR_RGB2BGR)
+    done, encoded = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    if not done:
+        raise RuntimeError("OpenCV could not encode a JPEG image")
+    decoded = np.asarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR))
+    return cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB).astype(np.float32) / np.float32(255)
+
+
+def apply(
+    image: NDArray[np.uint8] | FloatImage, parameters: Parameters, noise_rng: np.random.Generator
+) -> NDArray[np.uint8] | FloatImage:
+    """Degrades one RGB image.
+
+    Args:
+        image: High-quality image (H, W, 3), uint8 or float32 in [0, 1].
+        parameters: What is done to it.
+        noise_rng: Source of the noise.
+
+    Returns:
+        Low-quality image of the same shape and type; float32 is not rounded to bytes.
+    """
+    height, width = image.shape[:2]
+    as_bytes = image.dtype == np.uint8
+    low: FloatImage = image.astype(np.float32)
+    low = blur(low / np.float32(255) if as_bytes else low, parameters)
+    low = resize(low, max(1, int(height / parameters.down)), max(1, int(width / parameters.down)))
+    if parameters.noise > 0:
+        noise = noise_rng.standard_normal(low.shape, dtype=np.float32)
+        low = low + noise * np.float32(parameters.noise / 255)
+    low = resize(compress(low, parameters.jpeg_quality), height, width)
+    if parameters.gray:
+        luma = np.asarray(cv2.cvtColor(low, cv2.COLOR_RGB2GRAY), dtype=np.float32)
+        low = np.repeat(luma[..., None], 3, axis=2)
+    return _to_bytes(low) if as_bytes else np.clip(low, 0, 1)
+
+
+def degrade(
+    image: NDArray[np.uint8] | FloatImage, degradation: Degradation, seed: int, epoch: int, key: str
+) -> NDArray[np.uint8] | FloatImage:
+    """Degrades the image of sample ``key`` as (seed, epoch, key) decide; see :func:`apply`."""
+    parameters = sample_parameters(degradation, rng_for(seed, epoch, key, "parameters"))
+    return apply(image, parameters, rng_for(seed, epoch, key, "noise"))
+
+
+def _to_bytes(image: FloatImage) -> NDArray[np.uint8]:
+    return np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8)

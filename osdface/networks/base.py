@@ -1,0 +1,163 @@
+"""The latent diffusion base: UNet, VAE and noise schedule, from a diffusers folder or random."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import (
+    AutoencoderKL,
+    AutoencoderTiny,
+    DDPMScheduler,
+    UNet2DConditionModel,
+)
+from torch import Tensor
+
+from osdface.errors import UserError
+from osdface.files import read_json, sha256_file
+from osdface.networks.latents import LatentCodec
+
+# Stable Diffusion 2.1-base, from its public configuration (R): 865.910724 M and 83.653863 M.
+SD21_UNET: dict[str, Any] = {
+    "sample_size": 64,
+    "block_out_channels": (320, 640, 1280, 1280),
+    "attention_head_dim": (5, 10, 20, 20),
+    "cross_attention_dim": 1024,
+    "use_linear_projection": True,
+}
+SD21_VAE: dict[str, Any] = {
+    "sample_size": 512,
+    "block_out_channels": (128, 256, 512, 512),
+    "layers_per_block": 2,
+    "down_block_types": ("DownEncoderBlock2D",) * 4,
+    "up_block_types": ("UpDecoderBlock2D",) * 4,
+    "latent_channels": 4,
+    "norm_num_groups": 32,
+    "scaling_factor": 0.18215,
+}
+SD_SCHEDULE: dict[str, Any] = {
+    "num_train_timesteps": 1000,
+    "beta_schedule": "scaled_linear",
+    "beta_start": 0.00085,
+    "beta_end": 0.012,
+    "prediction_type": "epsilon",
+    "clip_sample": False,
+}
+
+
+@dataclass
+class DiffusionBase:
+    """A frozen latent diffusion model that stage 2 distils into one step.
+
+    Attributes:
+        unet: Noise predictor with cross-attention.
+        codec: The VAE behind one protocol.
+        alphas_cumprod: (1000,) float64; the x0 formula divides by its square root.
+        fingerprint: Short hash of all weights; "random" where they are random.
+    """
+
+    unet: UNet2DConditionModel
+    codec: LatentCodec
+    alphas_cumprod: Tensor
+    fingerprint: str
+
+    @property
+    def prompt_dim(self) -> int:
+        """The cross-attention width, which the prompt must have."""
+        return int(self.unet.config.cross_attention_dim)
+
+
+def alphas_cumprod(scheduler: DDPMScheduler) -> Tensor:
+    """Returns the schedule's cumulative alphas in float64, recomputed from its betas' formula."""
+    config = scheduler.config
+    if config.beta_schedule != "scaled_linear":
+        return scheduler.alphas_cumprod.double()
+    start, end = config.beta_start**0.5, config.beta_end**0.5
+    steps = config.num_train_timesteps
+    betas = torch.linspace(start, end, steps, dtype=torch.float64).square()
+    return (1 - betas).cumprod(0)
+
+
+def _check(unet: UNet2DConditionModel, codec: LatentCodec, prediction: str, where: str) -> None:
+    if prediction != "epsilon":
+        raise UserError(
+            f"The base {where} predicts {prediction!r}, but one-step restoration needs "
+            "'epsilon': use a -base model (512 px) such as Stable Diffusion 2.1-base."
+        )
+    if unet.config.in_channels != codec.channels:
+        raise UserError(
+            f"The base {where} has a UNet for {unet.config.in_channels} latent channels but a VAE "
+            f"with {codec.channels}: both must come from the same model."
+        )
+
+
+def folder_fingerprint(folder: Path) -> str:
+    """Returns a short hash over all safetensors files below ``folder`` (names and bytes)."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*.safetensors")):
+        digest.update(f"{path.relative_to(folder)}:{sha256_file(path)}\n".encode())
+    return digest.hexdigest()[:16]
+
+
+def load_vae(folder: str | Path) -> AutoencoderKL | AutoencoderTiny:
+    """Loads a VAE folder (config.json and safetensors) in float32, by its config's class."""
+    folder = Path(folder)
+    if not (folder / "config.json").is_file():
+        raise UserError(f"No VAE at {folder}: it needs config.json and safetensors weights.")
+    name = read_json(folder / "config.json").get("_class_name", "AutoencoderKL")
+    model = AutoencoderTiny if name == "AutoencoderTiny" else AutoencoderKL
+    return model.from_pretrained(folder, local_files_only=True, torch_dtype=torch.float32)
+
+
+def load_base(folder: str | Path) -> DiffusionBase:
+    """Loads a base from a diffusers folder with ``unet/``, ``vae/`` and ``scheduler/``.
+
+    Raises:
+        UserError: A part is missing, the model does not predict epsilon, or parts do not fit.
+    """
+    folder = Path(folder)
+    for part in ("unet/config.json", "vae/config.json", "scheduler/scheduler_config.json"):
+        if not (folder / part).is_file():
+            raise UserError(
+                f"The base {folder} has no {part}: base.path= must name a diffusers folder with "
+                "unet/, vae/ and scheduler/."
+            )
+    unet = UNet2DConditionModel.from_pretrained(
+        folder / "unet", local_files_only=True, torch_dtype=torch.float32
+    )
+    scheduler = DDPMScheduler.from_pretrained(folder / "scheduler", local_files_only=True)
+    codec = LatentCodec(load_vae(folder / "vae"))
+    _check(unet, codec, scheduler.config.prediction_type, str(folder))
+    return DiffusionBase(unet, codec, alphas_cumprod(scheduler), folder_fingerprint(folder))
+
+
+def build_base(unet: dict[str, Any] | None = None, vae: dict[str, Any] | None = None):
+    """Builds a base with random weights, SD 2.1 size by default; for measurements and training.
+
+    Args:
+        unet: Keyword arguments of ``UNet2DConditionModel``.
+        vae: Keyword arguments of ``AutoencoderKL``.
+    """
+    model = UNet2DConditionModel(**(unet or SD21_UNET))
+    codec = LatentCodec(AutoencoderKL(**(vae or SD21_VAE)))
+    _check(model, codec, "epsilon", "(random)")
+    return DiffusionBase(model, codec, alphas_cumprod(DDPMScheduler(**SD_SCHEDULE)), "random")
+
+
+def save_base(base: DiffusionBase, folder: str | Path, half_unet: bool = False) -> None:
+    """Writes a base as a diffusers folder that :func:`load_base` reads.
+
+    Args:
+        base: What to save.
+        folder: Target, created.
+        half_unet: Whether the UNet is stored in float16 (half the size; loaded as float32).
+    """
+    folder = Path(folder)
+    base.codec.vae.save_pretrained(folder / "vae")
+    dtype = base.unet.dtype
+    if half_unet:
+        base.unet.half()
+    base.unet.save_pretrained(folder / "unet")
+    base.unet.to(dtype)
+    DDPMScheduler(**SD_SCHEDULE).save_pretrained(folder / "scheduler")

@@ -1,0 +1,95 @@
+"""LoRA on a UNet's linear and convolution layers, through peft."""
+
+from collections.abc import Iterable
+
+from peft import LoraConfig, get_peft_model_state_dict, inject_adapter_in_model
+from peft import set_peft_model_state_dict as _set_state
+from peft.tuners.lora import LoraLayer
+from torch import Tensor, nn
+
+from osdface.errors import UserError
+
+# Linear and convolution layers of the blocks (R: "linear and conv"; the exact list is ours, O).
+DEFAULT_TARGETS = (
+    "to_q",
+    "to_k",
+    "to_v",
+    "to_out.0",
+    "proj_in",
+    "proj_out",
+    "ff.net.0.proj",
+    "ff.net.2",
+    "conv1",
+    "conv2",
+    "conv_shortcut",
+    "conv",
+    "conv_out",
+)
+PIPELINE_PREFIX = "unet."
+
+
+def add_lora(
+    model: nn.Module,
+    rank: int = 16,
+    alpha: float = 16,
+    targets: Iterable[str] = DEFAULT_TARGETS,
+    name: str = "default",
+) -> nn.Module:
+    """Freezes ``model`` and adds trainable LoRA layers in place; B starts at zero.
+
+    Args:
+        model: A UNet or a part of one.
+        rank: LoRA rank; 16 (R).
+        alpha: The update is scaled by alpha / rank; 16 (R).
+        targets: Last parts of the names of the layers that get LoRA.
+        name: Adapter name.
+    """
+    model.requires_grad_(False)
+    config = LoraConfig(
+        r=rank, lora_alpha=alpha, target_modules=list(targets), init_lora_weights=True
+    )
+    inject_adapter_in_model(config, model, adapter_name=name)
+    return model
+
+
+def lora_state(model: nn.Module, name: str = "default", prefix: str = PIPELINE_PREFIX):
+    """Returns LoRA tensors in pipeline form: ``unet.<module>.lora_A.weight`` (R)."""
+    state = get_peft_model_state_dict(model, adapter_name=name)
+    return {prefix + key: value.detach() for key, value in state.items()}
+
+
+def load_lora_state(
+    model: nn.Module,
+    state: dict[str, Tensor],
+    name: str = "default",
+    prefix: str = PIPELINE_PREFIX,
+) -> None:
+    """Loads what :func:`lora_state` returned; every LoRA tensor must be present and fit.
+
+    Raises:
+        UserError: A tensor is missing, unexpected or of another shape; the first one is named.
+    """
+    state = {key.removeprefix(prefix): value for key, value in state.items()}
+    own = get_peft_model_state_dict(model, adapter_name=name)
+    for key in own.keys() | state.keys():
+        if key not in state or key not in own:
+            side = "lacks" if key not in state else "has the unknown"
+            raise UserError(
+                f"The LoRA file {side} tensor {key!r}: its targets differ from lora.targets."
+            )
+        if own[key].shape != state[key].shape:
+            raise UserError(
+                f"LoRA tensor {key!r} has shape {tuple(state[key].shape)}, the model needs "
+                f"{tuple(own[key].shape)}: set lora.rank= to the rank of the file."
+            )
+    _set_state(model, state, adapter_name=name)
+
+
+def merge_lora(model: nn.Module) -> nn.Module:
+    """Adds each LoRA product to its frozen weight in place and removes the adapters."""
+    for name, module in list(model.named_modules()):
+        if isinstance(module, LoraLayer) and isinstance(module, nn.Module):
+            module.merge()
+            parent, _, leaf = name.rpartition(".")
+            setattr(model.get_submodule(parent), leaf, module.get_base_layer())
+    return model
