@@ -71,8 +71,8 @@ install: $(STAMP) ## Make .venv and install into it; nothing to do when it is up
 # pip is what a venv made without ensurepip, or one interrupted while it was made, lacks.
 #
 # opencv-python (wanted by facexlib) and opencv-python-headless (wanted by us) write into the same
-# folder, the last one wins, and the former fails on machines without libGL. Hence the second
-# install: the headless build always comes last.
+# folder, the last one wins, and the former needs libGL, libxcb and GLib, which a machine without a
+# screen lacks. Hence the second install: the headless build always comes last.
 $(STAMP):
 	@rm -f $(VENV)/.installed-*
 	@$(PY) -m pip --version >/dev/null 2>&1 || { $(CHECK_PYTHON) && \

@@ -54,9 +54,15 @@ def cell_box(row: int, column: int, cell: int, left: int, top: int) -> tuple[int
     return x, y, x + cell, y + cell
 
 
+def font_size(cell: int) -> int:
+    """Returns the labels' size in pixels for cells of ``cell`` pixels."""
+    return max(11, cell // 11)
+
+
 def grid_margins(row_labels: Sequence[str] | None, cell: int) -> tuple[int, int]:
     """Returns the (left, top) margins in pixels that hold row labels and column headers."""
-    return (max(48, cell // 2) if row_labels else 0), max(20, cell // 8)
+    lengths = [_font(font_size(cell)).getlength(label) for label in row_labels or []]
+    return min(math.ceil(max(lengths, default=-8)) + 8, cell), max(20, cell // 8)
 
 
 def draw_grid(
@@ -84,7 +90,7 @@ def draw_grid(
     )
     canvas = Image.new("RGB", size, PAPER)
     draw = ImageDraw.Draw(canvas)
-    font = _font(max(11, cell // 11))
+    font = _font(font_size(cell))
     for column, (label, pictures) in enumerate(columns):
         x0, _, x1, _ = cell_box(0, column, cell, left, top)
         text = _shorten(label, cell, font)

@@ -94,7 +94,11 @@ class StatusFile(Callback):
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
     ) -> None:
-        self._write(trainer, pl_module, "failed", one_line(exception))
+        if isinstance(exception, Exception):
+            self._write(trainer, pl_module, "failed", one_line(exception))
+        else:  # Ctrl-C or a signal: the next start goes on
+            reason = f"interrupted ({type(exception).__name__})"
+            self._write(trainer, pl_module, "running", reason)
 
     def _write(
         self, trainer: Trainer, pl_module: LightningModule, status: str, reason: str | None = None

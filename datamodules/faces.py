@@ -8,6 +8,7 @@ from typing import Any
 import cv2
 from lightning import LightningDataModule
 from lightning.pytorch.accelerators import CUDAAccelerator
+from lightning.pytorch.trainer.states import TrainerFn
 from torch.utils.data import DataLoader
 
 from datamodules.dataset import FaceDataset
@@ -195,8 +196,13 @@ class FaceDataModule(LightningDataModule):
         return {"sampler": self.sampler.state_dict()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Continues there; raises UserError if data, seed or global batch differ."""
-        self.sampler.load_state_dict(state_dict["sampler"])
+        """Continues there; raises UserError if data, seed or global batch differ.
+
+        Lightning also calls this to validate or test a checkpoint, perhaps on other data: the
+        position in the training data is of no interest then.
+        """
+        if self.trainer is None or self.trainer.state.fn in (None, TrainerFn.FITTING):
+            self.sampler.load_state_dict(state_dict["sampler"])
 
     def fingerprint(self) -> str:
         """Returns 12 hex digits that change with the data, their split, size and degradation."""

@@ -1,5 +1,6 @@
 """What a source of samples hands out: encoded images with their labels, by number."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -81,8 +82,8 @@ class Joined:
         for number, source in enumerate(self.sources):
             self.keys += source.keys
             self._places += [(number, index) for index in range(len(source.keys))]
-        if len(set(self.keys)) < len(self.keys):
-            repeated = next(key for key in set(self.keys) if self.keys.count(key) > 1)
+        counts = Counter(self.keys)
+        if repeated := next((key for key in self.keys if counts[key] > 1), None):
             raise UserError(
                 f"Two data sources both hold a sample {repeated!r}: rename one of them."
             )

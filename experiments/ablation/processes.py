@@ -12,6 +12,8 @@ from pathlib import Path
 from experiments.ablation.status import read_status, update_status
 from experiments.cli.words import to_argv
 
+_PATIENCE_S = 30
+
 
 def part_words(
     words: Mapping[str, str], output_dir: Path, part: str, job: tuple[str, int] | None = None
@@ -33,7 +35,16 @@ def run_words(words: Mapping[str, str]) -> int:
     """Runs the command line in a new process with this one's terminal; returns its exit status."""
     command = [sys.executable, "-m", "experiments.run", *to_argv(words)]
     sys.stdout.flush()
-    return subprocess.run(command, check=False).returncode
+    with subprocess.Popen(command) as process:
+        try:
+            return process.wait()
+        except BaseException:
+            # Ctrl-C has reached that process as well: it saves and stops its own ranks first.
+            try:
+                process.wait(_PATIENCE_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+            raise
 
 
 def run_variant_apart(words: Mapping[str, str], folder: Path) -> bool:

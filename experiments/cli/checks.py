@@ -19,7 +19,6 @@ _CHOICES = {
     "logger.mode": ("auto", "online", "offline", "disabled"),
     "trainer.accelerator": ("cpu", "gpu", "auto"),
 }
-_NUMBERS = {"scale": int | float, "losses": int | float}
 _REQUIRED = {"folder": ("root", "data.root=DIR"), "shards": ("urls", "data.urls='DIR/{0..9}.tar'")}
 # Keys that name something on disk, which is worth checking before anything is imported.
 _ON_DISK = ("data.root", "checkpoint", "weights_dir")
@@ -29,7 +28,7 @@ _ABLATION_ONLY = ("variants", "seeds", "part")
 def check(cfg: Any, words: Mapping[str, str]) -> None:
     """Raises a :class:`UserError` if the run makes no sense."""
     if not cfg.task:
-        raise UserError(f"No experiment was chosen: experiment={' | '.join(options('experiment'))}.")
+        raise UserError(f"Choose an experiment: experiment={' | '.join(options('experiment'))}.")
     assert cfg.task in TASKS or cfg.task == "ablation", cfg.task
     for key, choices in _CHOICES.items():
         value = OmegaConf.select(cfg, key)
@@ -41,6 +40,8 @@ def check(cfg: Any, words: Mapping[str, str]) -> None:
     for key in _ON_DISK:
         if value := OmegaConf.select(cfg, key):
             check_path(key, value)
+    if cfg.task == "ablation" and cfg.mode != "fit":
+        raise UserError(f"mode={cfg.mode} needs a single experiment, such as experiment=osdface.")
     if cfg.mode != "fit" and not cfg.checkpoint:
         raise UserError(f"mode={cfg.mode} needs checkpoint=FILE or an export folder.")
     if cfg.trainer.devices == 0 or cfg.trainer.devices < -1 or cfg.trainer.num_nodes < 1:
@@ -73,8 +74,6 @@ def _check_single(cfg: Any, words: Mapping[str, str]) -> None:
 
 
 def _check_ablation(cfg: Any, words: Mapping[str, str]) -> None:
-    if cfg.mode != "fit":
-        raise UserError(f"mode={cfg.mode} needs a single experiment, such as experiment=osdface.")
     jobs_of(cfg)
     for key in words:
         # The words of the command line come after the variant and would undo it in every job.

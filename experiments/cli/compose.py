@@ -26,21 +26,22 @@ def register() -> None:
     for name, node in generated().items():
         ConfigStore.instance().store(name=name, node=node, group="variant", package="_global_")
     OmegaConf.register_new_resolver(
-        "sweep_variants", lambda value: ",".join(map(to_hydra, _variants(value)))
+        "sweep_variants", lambda value: ",".join(map(to_hydra, variants_of(value)))
     )
     OmegaConf.register_new_resolver(
         "sweep_seeds", lambda seeds, seed: ",".join(map(str, seeds or [seed]))
     )
 
 
-def _variants(value: Any) -> list[str]:
+def variants_of(value: Any) -> list[str]:
+    """Returns the names of the variants that ``variants=value`` means."""
     return variant_names(value, options("variant"))
 
 
 def jobs_of(cfg: DictConfig) -> list[tuple[str, int]]:
     """Returns the ablation's jobs in the order of Hydra's sweep: (variant, seed)."""
     seeds = list(cfg.seeds or [cfg.seed])
-    return [(variant, seed) for variant in _variants(cfg.variants) for seed in seeds]
+    return [(variant, seed) for variant in variants_of(cfg.variants) for seed in seeds]
 
 
 def _compose(overrides: list[str]) -> DictConfig:
@@ -72,27 +73,25 @@ def _default(cfg: DictConfig, key: str) -> Any:
         return None
 
 
-def overrides_of(words: Mapping[str, str]) -> list[str]:
-    """Returns the words in Hydra's grammar, names, keys and types checked.
+def compose_words(words: Mapping[str, str]) -> tuple[DictConfig, list[str]]:
+    """Returns the configuration and the overrides, in Hydra's grammar, that give it.
 
     Raises:
         UserError: An unknown option or key, or a value of the wrong type.
     """
-    chosen = {group: words[group] for group in GROUPS if group in words}
-    chosen = {group: check_option(group, name) for group, name in chosen.items()}
+    chosen = {group: check_option(group, words[group]) for group in GROUPS if group in words}
     overrides = [f"{_SLOTS.get(group, group)}={to_hydra(name)}" for group, name in chosen.items()]
     defaults = _compose(overrides)
+    values = {key: text for key, text in words.items() if key not in GROUPS}
     known = keys_of(defaults)
-    for key, text in words.items():
-        if key in GROUPS:
-            continue
+    for key, text in values.items():
         if key not in known:
-            raise _unknown_key(key, known, defaults)
+            raise _unknown_key(key, known)
         overrides.append(f"{key}={to_hydra(typed_value(key, text, _default(defaults, key)))}")
-    return overrides
+    return _compose(overrides) if values else defaults, overrides
 
 
-def _unknown_key(key: str, known: set[str], defaults: DictConfig) -> UserError:
+def _unknown_key(key: str, known: set[str]) -> UserError:
     section, _, last = key.partition(".")
     if section in GROUPS and last:
         # The key may belong to another option of the group: data.root without data=folder.
@@ -101,12 +100,6 @@ def _unknown_key(key: str, known: set[str], defaults: DictConfig) -> UserError:
             if isinstance(other, DictConfig) and last in keys_of(other):
                 return UserError(f"{key}= has no meaning here: it belongs to {section}={name}.")
     return unknown("key", key, known)
-
-
-def compose_words(words: Mapping[str, str]) -> tuple[DictConfig, list[str]]:
-    """Returns the configuration and the overrides, in Hydra's grammar, that give it."""
-    overrides = overrides_of(words)
-    return _compose(overrides), overrides
 
 
 def plain(cfg: DictConfig) -> dict[str, Any]:

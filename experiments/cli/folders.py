@@ -28,7 +28,7 @@ def read_config(folder: Path) -> dict[str, Any] | None:
 
 def dump_config(config: dict[str, Any]) -> str:
     """Returns a plain configuration as YAML."""
-    return yaml.safe_dump(config, allow_unicode=True, sort_keys=False, width=100)
+    return str(yaml.safe_dump(config, allow_unicode=True, sort_keys=False, width=100))
 
 
 def _flat(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -53,7 +53,7 @@ def differing_keys(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
 def _check_same(folder: Path, config: dict[str, Any]) -> None:
     old = read_config(folder)
     if old is None:
-        raise UserError(f"{folder} is not empty and holds no {CONFIG} of a run: take another folder.")
+        raise UserError(f"{folder} is not empty but no run's folder ({CONFIG}): take another.")
     if different := differing_keys(old, config):
         shown = ", ".join(different[:8]) + (" and more" if len(different) > 8 else "")
         raise UserError(

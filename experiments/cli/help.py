@@ -40,6 +40,8 @@ def _keys(file: Path, prefix: str = "") -> list[tuple[str, str, str]]:
 def _rows(rows: list[tuple[str, str, str]]) -> list[str]:
     lines = []
     for key, value, comment in rows:
+        if key.endswith(".kind"):
+            continue
         shown = "required" if value == "???" else "from scale" if "${scale" in value else value
         lines.append(f"  {key:30} {comment} [{shown}]")
     return lines
@@ -53,12 +55,10 @@ def help_text() -> str:
         lines += [f"  {name:22} {line}" for name, line in options(group).items()]
     lines += ["  mse+id+gan             any combination of id, ea_dists, gan, ea_lpips, dists"]
     lines += ["", "keys [default]:", *_rows(_keys(CONF / "config.yaml"))]
-    seen: set[str] = set()
-    for group in ("data", "trainer", "logger"):
-        for file in [CONF / group / "_common.yaml", *sorted((CONF / group).glob("[!_]*.yaml"))]:
-            rows = _keys(file, group) if file.exists() else []
-            fresh = [row for row in rows if row[0] not in seen and not row[0].endswith(".kind")]
-            seen |= {row[0] for row in fresh}
-            name = file.stem if file.stem != "_common" else "any"
-            lines += [f" with {group}={name}:", *_rows(fresh)] if fresh else []
+    # The trainers and loggers have the same keys: those of the default stand for all.
+    lines += _rows(_keys(CONF / "trainer/cpu.yaml", "trainer"))
+    lines += _rows(_keys(CONF / "logger/wandb.yaml", "logger"))
+    lines += _rows(_keys(CONF / "data/_common.yaml", "data"))
+    for name in options("data"):
+        lines += [f" with data={name}:", *_rows(_keys(CONF / f"data/{name}.yaml", "data"))]
     return "\n".join([*lines, "", "  scale.*  every size: see experiments/conf/scale/NAME.yaml"])

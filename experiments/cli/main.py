@@ -12,7 +12,7 @@ from experiments.ablation.closing import closing_lines
 from experiments.ablation.jobs import run_single
 from experiments.ablation.status import is_finished
 from experiments.cli.checks import check
-from experiments.cli.compose import compose_words, plain
+from experiments.cli.compose import compose_words, plain, variants_of
 from experiments.cli.environment import describe, git_commit
 from experiments.cli.folders import CONFIG, choose_folder, dump_config
 from experiments.cli.lock import FolderLock
@@ -36,6 +36,9 @@ def run(argv: list[str]) -> int:
     words = parse_words(word for word in argv if word != "--config")
     cfg, overrides = compose_words(words)
     check(cfg, words)
+    if cfg.task == "ablation":
+        # config.yaml names the variants one by one, and `default` resumes a run of the same list.
+        cfg.variants = variants_of(cfg.variants)
     if printing:
         print(dump_config(plain(cfg)), end="")
         return 0

@@ -13,4 +13,4 @@ def is_follower() -> bool:
 
 def several_devices(cfg: Any) -> bool:
     """True if Lightning will start further processes, which repeat this one's command line."""
-    return cfg.trainer.devices != 1 or cfg.trainer.num_nodes != 1
+    return bool(cfg.trainer.devices != 1 or cfg.trainer.num_nodes != 1)

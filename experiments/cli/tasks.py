@@ -5,8 +5,8 @@ from importlib import import_module
 from typing import Any
 
 _PIPELINES = "experiments.pipelines"
-# Task of an experiment -> run(cfg, output_dir) -> figures. `ablation` is run by experiments.ablation
-# through its three parts.
+# Task of an experiment -> run(cfg, output_dir) -> figures. The task `ablation` is run by
+# experiments.ablation through its three parts.
 TASKS = {
     "vq_dictionary": f"{_PIPELINES}.stage1:run",
     "association": f"{_PIPELINES}.stage1:run",

@@ -122,7 +122,7 @@ def to_hydra(value: Any) -> str:
     if isinstance(value, list):
         return "[" + ",".join(map(to_hydra, value)) + "]"
     if isinstance(value, dict):
-        return "{" + ",".join(f"{to_hydra(k)}:{to_hydra(v)}" for k, v in value.items()) + "}"
+        return "{" + ",".join(f"{k}:{to_hydra(v)}" for k, v in value.items()) + "}"
     # Hydra's escape of the quote is a backslash, and backslashes before a quote are doubled.
     text = escaped(str(value))
     text = re.sub(r"(\\*)'", lambda match: match[1] * 2 + r"\'", text)

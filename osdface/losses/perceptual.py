@@ -44,7 +44,7 @@ class PerceptualLoss(nn.Module):
     def per_image(self, restored: Tensor, target: Tensor) -> Tensor:
         """Returns the loss of each image (B,), for images (B, 3, H, W) in [-1, 1]."""
         with torch.autocast(restored.device.type, enabled=False):
-            return self.distances(unit_range(restored), unit_range(target))
+            return self.distances(unit_range(restored), unit_range(target.detach()))
 
     def forward(self, restored: Tensor, target: Tensor) -> Tensor:
         return self.per_image(restored, target).mean()

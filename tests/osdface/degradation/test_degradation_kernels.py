@@ -9,9 +9,7 @@ from osdface.degradation.kernels import gaussian_kernel, gaussian_profile
 
 
 def naive_kernel(size: int, sigma_x: float, sigma_y: float, theta: float) -> np.ndarray:
-    rotation = np.array(
-        [[math.cos(theta), -math.sin(theta)], [math.sin(theta), math.cos(theta)]]
-    )
+    rotation = np.array([[math.cos(theta), -math.sin(theta)], [math.sin(theta), math.cos(theta)]])
     inverse = np.linalg.inv(rotation @ np.diag([sigma_x**2, sigma_y**2]) @ rotation.T)
     kernel = np.zeros((size, size))
     for row in range(size):

@@ -84,7 +84,6 @@ def test_jpeg_is_pillow_s_up_to_rounding(quality):
     result = compress(image.astype(np.float32) / 255, quality) * 255
     difference = np.abs(result - naive_jpeg(image, quality))
     assert difference.mean() < 1.0 and difference.max() < 25
-    assert difference.mean() < 0.2 * np.abs(result - image).mean() + 0.5
 
 
 @pytest.mark.parametrize("gray", [False, True])

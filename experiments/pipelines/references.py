@@ -1,0 +1,44 @@
+"""The rows every variant is held against: degraded input, VAE round trips, untrained generator."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig
+from torch import Tensor
+from tqdm import tqdm
+
+from callbacks.drawing import sample_file_name, save_picture, to_uint8
+from datamodules.faces import FaceDataModule
+from experiments.pipelines.build import build_metrics
+from lightning_modules.distillation import OneStepDistillationModule
+from osdface.files import write_json
+
+
+@torch.no_grad()
+def write_references(
+    cfg: DictConfig, module: OneStepDistillationModule, data: FaceDataModule, folder: Path
+) -> None:
+    """Scores the references on the held-out pictures; writes figures, specification, samples."""
+    generator = module.generator.eval()
+    codec = generator.codec
+    rows: dict[str, Callable[[dict[str, Any]], Tensor]] = {
+        "degraded": lambda batch: batch["lq"],
+        "lq_roundtrip": lambda batch: codec.roundtrip(batch["lq"]),
+        "hq_roundtrip": lambda batch: codec.roundtrip(batch["hq"]),
+        "untrained": lambda batch: generator(batch["lq"]).image.clamp(-1, 1),
+    }
+    metrics = {name: build_metrics(cfg) for name in rows}
+    batches = data.val_dataloader()
+    for number, batch in enumerate(tqdm(batches, "reference rows", disable=not cfg.progress)):
+        for name, restore in rows.items():
+            metrics[name].update(restore(batch), batch["hq"])
+        if number == 0:
+            count = cfg.scale.stage2.samples
+            for domain in ("lq", "hq"):
+                images = to_uint8(batch[domain][:count])
+                for key, image in zip(batch["key"], images, strict=False):
+                    save_picture(folder / "samples" / domain / sample_file_name(key), image)
+    write_json(folder / "specification.json", metrics["degraded"].specification())
+    write_json(folder / "metrics.json", {name: row.compute() for name, row in metrics.items()})

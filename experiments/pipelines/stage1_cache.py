@@ -1,0 +1,61 @@
+"""Stage 1 once for all runs that share its settings: a cache of export folders."""
+
+import fcntl
+import hashlib
+import json
+from pathlib import Path
+
+from omegaconf import DictConfig, OmegaConf
+
+from experiments.pipelines import stage1
+from experiments.pipelines.build import build_datamodule, plain
+from osdface.checkpoints.export import FORMAT_VERSION
+from osdface.files import write_json
+from osdface.networks.base import folder_fingerprint
+from osdface.paths import find_weight
+
+
+def cache_key(cfg: DictConfig, data_fingerprint: str, base_fingerprint: str) -> str:
+    """Returns a hash of everything that stage 1's result depends on."""
+    start = cfg.scale.vre.init_from
+    found = find_weight(str(start), cfg.weights_dir) if start else None
+    facts = {
+        "format": FORMAT_VERSION,
+        "vre": plain(cfg.scale.vre),
+        "stage1": plain(cfg.scale.stage1),
+        "start": folder_fingerprint(found) if found else None,
+        "resolution": cfg.scale.resolution,
+        "data": data_fingerprint,
+        "degradation": plain(cfg.data.degradation),
+        "flip": cfg.data.flip,
+        "base": base_fingerprint,
+        "precision": cfg.trainer.precision,
+    }
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def ensure_vre(cfg: DictConfig, base_fingerprint: str) -> Path:
+    """Returns the export folder of ``vre.checkpoint``, of the cache, or of a new stage 1.
+
+    Two processes that start at once train once: the second one waits. The training itself lives
+    below the cache too, so that an interrupted one goes on.
+    """
+    if cfg.vre.checkpoint is not None:
+        return find_weight(str(cfg.vre.checkpoint), cfg.weights_dir)
+    data = build_datamodule(cfg, cfg.scale.stage1.batch_size)
+    data.prepare_data()
+    key = cache_key(cfg, data.fingerprint(), base_fingerprint)
+    folder = Path(cfg.cache_dir).absolute() / f"stage1-{key}"
+    export = folder / stage1.EXPORT
+    if (export / "config.json").is_file():
+        print(f"Stage 1: cached in {export}", flush=True)
+        return export
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / ".lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (export / "config.json").is_file():
+            # Stage 1 is shared by all seeds of stage 2, so it has one seed of its own.
+            own = OmegaConf.merge(cfg, {"seed": cfg.scale.stage1.seed, "init_from": None})
+            print(f"Stage 1: training in {folder}", flush=True)
+            write_json(folder / "figures.json", stage1.run_vre(own, folder))
+    return export

@@ -1,0 +1,172 @@
+"""Stage 2: one restorer, or the variants of an ablation, on a shared stage 1."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig
+
+from datamodules.faces import FaceDataModule
+from experiments.pipelines.build import (
+    build_datamodule,
+    build_losses,
+    build_metrics,
+    loss_weights,
+    open_base,
+    plain,
+    vq_config,
+)
+from experiments.pipelines.fitting import FitSettings, build_trainer, fit, seed_everything
+from experiments.pipelines.references import write_references
+from experiments.pipelines.stage1_cache import ensure_vre
+from lightning_modules.distillation import GANSettings, OneStepDistillationModule
+from lightning_modules.stepped import StepSettings
+from osdface.checkpoints.export import load_vre, save_restorer
+from osdface.errors import UserError
+from osdface.files import atomic_folder
+from osdface.networks.base import DiffusionBase
+from osdface.networks.discriminators import LatentDiscriminator
+from osdface.networks.embedder import PromptConvs, VisualPrompt, VisualRepresentationEmbedder
+from osdface.networks.generator import OneStepGenerator
+from osdface.networks.lora import DEFAULT_TARGETS, add_lora
+
+EXPORT = "export"
+
+
+def _lora(cfg: DictConfig) -> dict[str, Any]:
+    chosen = cfg.scale.stage2
+    targets = plain(chosen.lora_targets) or list(DEFAULT_TARGETS)
+    return {"rank": chosen.lora_rank, "alpha": chosen.lora_alpha, "targets": targets}
+
+
+def build_generator(cfg: DictConfig, base: DiffusionBase) -> OneStepGenerator:
+    """Builds the generator with fresh LoRA and prompt convolutions on a frozen base.
+
+    A discriminator that shares the base's weights must be built before.
+    """
+    if cfg.vre.random:
+        embedder = VisualRepresentationEmbedder(vq_config(cfg))
+    else:
+        embedder = load_vre(ensure_vre(cfg, base.fingerprint))
+    expected = cfg.scale.resolution // 2 ** (len(embedder.config.channels) - 1)
+    if expected < 1:
+        raise UserError(f"The VRE is too deep for pictures of {cfg.scale.resolution} px.")
+    convs = PromptConvs(
+        embedder.config.embedding_dim, cfg.scale.vre.prompt_hidden_dim, base.prompt_dim
+    )
+    add_lora(base.unet, **_lora(cfg))
+    return OneStepGenerator(base, VisualPrompt(embedder, convs), cfg.scale.stage2.timestep)
+
+
+def build_module(cfg: DictConfig, base: DiffusionBase) -> OneStepDistillationModule:
+    """Builds the stage-2 module with the variant's losses; weights depend on ``seed`` alone."""
+    chosen = cfg.scale.stage2
+    weights = loss_weights(cfg)
+    gan = GANSettings(
+        weights.pop("gan", 0.0), chosen.discriminator_learning_rate, chosen.gan_kind
+    )
+    seed_everything(cfg)
+    discriminator = None
+    if gan.weight:
+        discriminator = LatentDiscriminator(
+            base.unet,
+            chosen.lora_rank,
+            chosen.lora_alpha,
+            chosen.discriminator_head,
+            conditioned=chosen.discriminator_conditioned,
+        )
+    # Again, so that the generator starts alike with and without a discriminator.
+    seed_everything(cfg)
+    generator = build_generator(cfg, base)
+    settings = StepSettings(
+        chosen.steps,
+        chosen.learning_rate,
+        chosen.warmup_steps,
+        chosen.schedule,
+        chosen.clip,
+        chosen.accumulate,
+    )
+    return OneStepDistillationModule(
+        generator,
+        build_losses(cfg, weights),
+        build_metrics(cfg),
+        settings,
+        discriminator,
+        gan,
+        int(cfg.seed),
+        chosen.samples,
+        chosen.sample_latent,
+    )
+
+
+def build_data(cfg: DictConfig) -> FaceDataModule:
+    """Builds the data of stage 2."""
+    chosen = cfg.scale.stage2
+    return build_datamodule(cfg, chosen.batch_size, val_batch_size=chosen.val_batch_size)
+
+
+def run_variant(cfg: DictConfig, run_dir: Path) -> dict[str, float]:
+    """Trains one variant and writes its export; returns the last validation's figures."""
+    chosen = cfg.scale.stage2
+    base = open_base(cfg)
+    module = build_module(cfg, base)
+    settings = FitSettings(
+        label=run_dir.name if run_dir.name.startswith("seed") is False else
+        f"{run_dir.parent.name} {run_dir.name}",
+        job_type="stage2",
+        val_every=min(chosen.val_every, chosen.steps),
+        log_every=chosen.log_every,
+        checkpoint_every=chosen.checkpoint_every,
+        metric=chosen.best_metric,
+        mode=chosen.best_mode,
+        ema_decay=chosen.ema_decay,
+    )
+    figures = fit(cfg, module, build_data(cfg), run_dir, settings)
+    export = run_dir / EXPORT
+    if module.trainer.is_global_zero and not export.exists():
+        identity = {"path": str(cfg.base.path), "fingerprint": base.fingerprint}
+        facts = {"scale": cfg.scale.name, "resolution": cfg.scale.resolution, "figures": figures}
+        with atomic_folder(export) as temporary:
+            save_restorer(temporary, module.generator, _lora(cfg), identity, facts)
+    return figures
+
+
+def prepare(cfg: DictConfig, output_dir: Path) -> None:
+    """Makes what all variants share: data, stage 1 and the reference rows; idempotent."""
+    seed_everything(cfg)
+    data = build_data(cfg)
+    data.prepare_data()
+    data.setup()
+    base = open_base(cfg)
+    ensure_vre(cfg, base.fingerprint)
+    references = output_dir / "references"
+    if not (references / "metrics.json").is_file():
+        module = build_module(cfg, base)
+        write_references(cfg, module, data, references)
+
+
+def evaluate(cfg: DictConfig, output_dir: Path) -> dict[str, float]:
+    """Validates or tests ``checkpoint=`` on the held-out pictures."""
+    if cfg.checkpoint is None:
+        raise UserError(f"mode={cfg.mode} needs checkpoint=FILE, the last.ckpt of a run.")
+    if not Path(cfg.checkpoint).is_file():
+        raise UserError(f"checkpoint={cfg.checkpoint} does not exist.")
+    module = build_module(cfg, open_base(cfg))
+    trainer = build_trainer(cfg, [])
+    state = torch.load(cfg.checkpoint, map_location="cpu", weights_only=True)
+    module.on_load_checkpoint(state)
+    module.load_state_dict(state["state_dict"], strict=False)
+    call = trainer.validate if cfg.mode == "validate" else trainer.test
+    data = build_data(cfg)
+    call(module, dataloaders=data.val_dataloader(), verbose=False)
+    return dict(module.validation_metrics)
+
+
+def run(cfg: DictConfig, output_dir: Path) -> dict[str, float]:
+    """Trains one restorer, or evaluates a checkpoint of one."""
+    if cfg.mode != "fit":
+        figures = evaluate(cfg, output_dir)
+        print("  ".join(f"{name} {value:.4f}" for name, value in figures.items()))
+        return figures
+    prepare(cfg, output_dir)
+    return run_variant(cfg, output_dir)

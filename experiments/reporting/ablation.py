@@ -1,0 +1,121 @@
+"""The report of an ablation: gathered from disk, whatever has finished so far."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+from experiments.reporting.charts import ablation_chart, curves_chart
+from experiments.reporting.grids import comparison_grid
+from experiments.reporting.published import published_markdown
+from experiments.reporting.records import (
+    METRICS,
+    Row,
+    configured_variants,
+    read_references,
+    read_specification,
+    read_variants,
+)
+from experiments.reporting.summary import summary_markdown
+from experiments.reporting.tables import csv_text, figure, markdown_table
+from osdface.errors import UserError
+from osdface.files import write_text
+
+COLUMNS = ("variant", "status", *(m.name for m in METRICS), "steps", "seconds", "seeds", "reason")
+
+
+def write_report(output_dir: str | Path, order: Sequence[str] | None = None) -> list[str]:
+    """Writes all tables and pictures of an ablation and returns the failed variants' names.
+
+    Reads nothing but ``output_dir`` and works with any subset of finished variants. ``order``:
+    the variants' order, by default that of ``output_dir/config.yaml``. Files: ``ablation.csv``,
+    ``ablation.md``, ``ablation.png``, ``curves.png``, ``comparison.png``, ``published.md``,
+    ``summary.md``; a picture without anything to show is not written.
+    """
+    output_dir = Path(output_dir)
+    if not output_dir.is_dir():
+        raise UserError(f"There is no ablation to report in {output_dir}: no such folder.")
+    references = read_references(output_dir)
+    variants = read_variants(output_dir, order)
+    rows = [*references, *variants]
+    write_text(output_dir / "ablation.csv", ablation_csv(rows))
+    table = ablation_table(references, variants)
+    notes = specification_notes(output_dir)
+    write_text(output_dir / "ablation.md", f"# Ablation\n\n{notes}{table}{legend(variants)}")
+    write_text(output_dir / "published.md", published_markdown())
+    if rows:
+        ablation_chart(output_dir / "ablation.png", variants, references)
+    pictures = [output_dir / "ablation.png"] if rows else []
+    for name, drawn in (
+        ("curves.png", curves_chart(output_dir / "curves.png", variants)),
+        ("comparison.png", comparison_grid(output_dir / "comparison.png", output_dir, variants)),
+    ):
+        pictures += [output_dir / name] if drawn else []
+    wanted = list(order if order is not None else configured_variants(output_dir))
+    text = summary_markdown(references, variants, wanted, table, pictures)
+    write_text(output_dir / "summary.md", text)
+    return [row.name for row in variants if row.failed]
+
+
+def csv_row(row: Row, with_std: bool) -> dict[str, object]:
+    """Returns a table row: means over finished seeds, all figures empty where there are none."""
+    cells: dict[str, object] = {"variant": row.name, "status": row.status, "reason": row.reason}
+    for metric in METRICS:
+        cells[metric.name] = _rounded(row.mean(metric.name))
+        if with_std:
+            cells[f"{metric.name}_std"] = _rounded(row.std(metric.name))
+    if row.finished:
+        cells["steps"] = max(run.step for run in row.finished)
+        cells["seconds"] = round(sum(run.seconds for run in row.finished) / len(row.finished), 1)
+    if row.reference is None:
+        cells["seeds"] = len(row.finished)
+    return cells
+
+
+def _rounded(value: float | None) -> float | None:
+    return value if value is None else round(value, 6)
+
+
+def ablation_csv(rows: Sequence[Row]) -> str:
+    """Returns ``ablation.csv``; ``<metric>_std`` columns stand last, if a row has several seeds."""
+    with_std = any(len(row.finished) > 1 for row in rows)
+    columns = [*COLUMNS, *(f"{m.name}_std" for m in METRICS if with_std)]
+    return csv_text(columns, [csv_row(row, with_std) for row in rows])
+
+
+def ablation_table(references: Sequence[Row], variants: Sequence[Row]) -> str:
+    """Returns the Markdown table; the best mean among the variants is bold in each column."""
+    best = {}
+    for metric in METRICS:
+        means = [row.mean(metric.name) for row in variants]
+        finite = [mean for mean in means if mean is not None and math.isfinite(mean)]
+        if len(finite) > 1:
+            best[metric.name] = figure(
+                (max if metric.higher else min)(finite), digits=metric.digits
+            )
+    lines = []
+    for row in [*references, *variants]:
+        line = [f"*{row.name}*" if row.reference is not None else row.name, row.status]
+        for metric in METRICS:
+            text = figure(row.mean(metric.name), row.std(metric.name), metric.digits)
+            # Compared as printed: figures that look equal are marked alike.
+            is_best = row.reference is None and text.split(" ")[0] == best.get(metric.name)
+            line.append(f"**{text}**" if is_best else text)
+        lines.append([*line, str(len(row.finished)) if row.reference is None else "–"])
+    header = ["variant", "status", *(f"{m.label} {m.arrow}" for m in METRICS), "seeds"]
+    return markdown_table(header, lines, numbers=2)
+
+
+def legend(variants: Sequence[Row]) -> str:
+    """Returns the lines below the table: how to read it and why variants are missing."""
+    text = "\nBold: best mean among the variants. Italic: references, trained on nothing here.\n"
+    if any(len(row.finished) > 1 for row in variants):
+        text += "After ±: sample standard deviation over the seeds.\n"
+    missing = [f"- `{row.name}` ({row.status}): {row.reason}" for row in variants if row.reason]
+    return text + ("\n" + "\n".join(missing) + "\n" if missing else "")
+
+
+def specification_notes(output_dir: Path) -> str:
+    """Returns the header that says what measures each figure, empty without a specification."""
+    known = read_specification(output_dir)
+    lines = [f"- {metric}: {text}" for metric, text in known.items()]
+    return "What measures the figures:\n\n" + "\n".join(lines) + "\n\n" if lines else ""

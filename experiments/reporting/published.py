@@ -1,0 +1,35 @@
+"""The paper's own loss ablation, kept apart from ours."""
+
+import csv
+from pathlib import Path
+
+from experiments.reporting.tables import markdown_table
+
+TABLE = Path(__file__).parent / "published" / "ablation_losses.csv"
+COLUMNS = (
+    ("clipiqa", "CLIP-IQA ↑"),
+    ("maniqa", "MANIQA ↑"),
+    ("musiq", "MUSIQ ↑"),
+    ("niqe", "NIQE ↓"),
+    ("fid", "FID ↓"),
+)
+TEXT = """# Published loss ablation
+
+J. Wang, J. Gong, L. Zhang, Z. Chen, X. Liu, H. Gu, Y. Liu, Y. Zhang, X. Yang: *OSDFace: One-Step
+Diffusion Model for Face Restoration*, CVPR 2025, arXiv:2411.17163; figures from the paper's poster.
+
+The rows switch L_ID, L_EA-DISTS, L_G and L_EA-LPIPS on and off around MSE at full size. Which terms
+a row uses is not legible in our source, so the rows stand by number; the last one is the published
+model. They were measured on other images, by other networks and at another size than `ablation.md`:
+no row here corresponds to a row there.
+
+"""
+
+
+def published_markdown() -> str:
+    """Returns ``published.md``: the published rows by number, never beside ours."""
+    with open(TABLE, newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    lines = [[row["row"], *(row[key] for key, _ in COLUMNS)] for row in rows]
+    lines[-1][0] += " (published model)"
+    return TEXT + markdown_table(["row", *(label for _, label in COLUMNS)], lines)
