@@ -12,7 +12,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.trainer.states import TrainerFn
 
-from callbacks.values import EverySteps
+from callbacks.values import EverySteps, current_step
 from osdface.errors import UserError
 from osdface.files import atomic_path, write_json
 
@@ -68,7 +68,7 @@ class StepCheckpoint(Checkpoint):
         self.best_step = 0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.steps.start(int(pl_module.generator_step))
+        self.steps.start(current_step(pl_module))
         if trainer.is_global_zero and self.folder.is_dir():
             for leftover in (*self.folder.glob(".last.*.ckpt"), *self.folder.glob(".best.*.ckpt")):
                 leftover.unlink(missing_ok=True)  # of a process that was killed while writing
@@ -81,7 +81,7 @@ class StepCheckpoint(Checkpoint):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        if self.steps.due(int(pl_module.generator_step)):
+        if self.steps.due(current_step(pl_module)):
             self.save_last(trainer, pl_module)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -94,7 +94,7 @@ class StepCheckpoint(Checkpoint):
         value = trainer.strategy.broadcast(value)
         if value is not None and self._improves(value):
             self.best_value = value
-            self.best_step = int(pl_module.generator_step)
+            self.best_step = current_step(pl_module)
             self._save(trainer, self.folder / "best.ckpt")
             if trainer.is_global_zero:
                 best = {"metric": self.metric, "value": self.best_value, "step": self.best_step}
@@ -122,7 +122,7 @@ class StepCheckpoint(Checkpoint):
                 path, weights_only=False
             )  # takes part in gathering and barriers, writes nothing
 
-    def _value(self, figures: dict[str, float]) -> float | None:
+    def _value(self, figures: Any) -> float | None:
         if figures and self.metric not in figures:
             near = difflib.get_close_matches(str(self.metric), figures, n=3, cutoff=0.0)
             raise UserError(

@@ -40,11 +40,13 @@ def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
 
 
 def _shorten(text: str, width: int, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> str:
-    if font.getlength(text) <= width:
-        return text
-    while text and font.getlength(f"{text}…") > width:
-        text = text[:-1]
-    return f"{text}…"
+    """Cuts the middle out of a text that is too wide: keys differ at either end."""
+    kept = len(text)
+    short = text
+    while kept > 2 and font.getlength(short) > width:
+        kept -= 1
+        short = f"{text[: (kept + 1) // 2]}…{text[len(text) - kept // 2 :]}"
+    return short
 
 
 def cell_box(row: int, column: int, cell: int, left: int, top: int) -> tuple[int, int, int, int]:

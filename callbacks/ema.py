@@ -8,6 +8,8 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
+from callbacks.values import current_step
+
 
 class EMA(Callback):
     """Keeps ``average <- d * average + (1 - d) * weight`` of the trainable parameters in float32.
@@ -54,7 +56,7 @@ class EMA(Callback):
         }
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._step = int(pl_module.generator_step)
+        self._step = current_step(pl_module)
         self.shadow = {
             name: self.shadow.get(name, parameter)
             .detach()
@@ -71,7 +73,7 @@ class EMA(Callback):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        step = int(pl_module.generator_step)
+        step = current_step(pl_module)
         if step == self._step:
             return
         self._step = step

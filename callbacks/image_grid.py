@@ -10,6 +10,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from PIL import Image
 
 from callbacks.drawing import MINIMUM_CELL, draw_grid, to_uint8
+from callbacks.values import current_step
 from osdface.files import atomic_path
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ class ImageGrid(Callback):
         images = getattr(pl_module, "sample_images", None)
         if trainer.sanity_checking or not trainer.is_global_zero or not images:
             return
-        step = int(pl_module.generator_step)
+        step = current_step(pl_module)
         grid = self.draw(images)
         save_picture(self.run_dir / "images" / f"step-{step:06d}.png", grid)
         if self.wandb_run is not None:

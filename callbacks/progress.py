@@ -8,7 +8,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ProgressBar
 from tqdm import tqdm
 
-from callbacks.values import short, training_values, validation_values
+from callbacks.values import current_step, short, training_values, validation_values
 
 
 def clock(seconds: float) -> str:
@@ -66,7 +66,7 @@ class StepProgress(ProgressBar):
             tqdm.write(" ".join(map(str, args)), file=self.file)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._first = self._step = int(pl_module.generator_step)
+        self._first = self._step = current_step(pl_module)
         self._total = int(getattr(pl_module, "max_steps", 0)) or None
         self._start = time.monotonic()
         self._tenth = self._step * self.lines // self._total if self._total else 0
@@ -90,7 +90,7 @@ class StepProgress(ProgressBar):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        step = int(pl_module.generator_step)
+        step = current_step(pl_module)
         if not self.enabled or step == self._step:
             return
         if self._bar is not None:
@@ -104,9 +104,10 @@ class StepProgress(ProgressBar):
     def line(self, step: int, losses: str = "") -> str:
         """Returns the line that stands for the bar where the output is no terminal."""
         spent = time.monotonic() - self._start
-        left = spent / max(step - self._first, 1) * (self._total - step)
-        share = f"{100 * step // self._total:3d}%"
-        text = f"{self.label}: step {step}/{self._total} {share}, {clock(spent)} spent"
+        total = self._total or step
+        left = spent / max(step - self._first, 1) * (total - step)
+        share = f"{100 * step // total:3d}%"
+        text = f"{self.label}: step {step}/{total} {share}, {clock(spent)} spent"
         return f"{text}, {clock(left)} left{', ' if losses else ''}{losses}"
 
     def _losses(self, pl_module: LightningModule) -> str:
@@ -149,7 +150,7 @@ class StepProgress(ProgressBar):
                 for key, value in values.items()
                 if key.startswith("val/")
             ]
-            step = int(pl_module.generator_step)
+            step = current_step(pl_module)
             self.print(f"{self.label}: validation at step {step}: {', '.join(figures)}")
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from callbacks.run_table import RunTable
-from callbacks.values import EverySteps, training_values, validation_values
+from callbacks.values import EverySteps, current_step, training_values, validation_values
 
 
 class RunLog(Callback):
@@ -26,7 +26,7 @@ class RunLog(Callback):
         self._logged_step = 0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        step = int(pl_module.generator_step)
+        step = current_step(pl_module)
         self.steps.start(step)
         self._logged_step = step
         if trainer.is_global_zero:
@@ -41,19 +41,19 @@ class RunLog(Callback):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        if self.steps.due(int(pl_module.generator_step)):
+        if self.steps.due(current_step(pl_module)):
             self._add(pl_module, training_values(pl_module))
-            self._logged_step = int(pl_module.generator_step)
+            self._logged_step = current_step(pl_module)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not trainer.sanity_checking:
             self._add(pl_module, validation_values(pl_module))
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if int(pl_module.generator_step) != self._logged_step:
+        if current_step(pl_module) != self._logged_step:
             self._add(pl_module, training_values(pl_module))
 
     def _add(self, pl_module: LightningModule, values: dict[str, float]) -> None:
         if self.table is not None and values:
             seconds = time.monotonic() - self._start
-            self.table.add(int(pl_module.generator_step), seconds, values)
+            self.table.add(current_step(pl_module), seconds, values)

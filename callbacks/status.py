@@ -6,6 +6,7 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from callbacks.values import current_step
 from osdface.files import read_json, write_json
 
 
@@ -72,7 +73,7 @@ class StatusFile(Callback):
         return self._before + (time.monotonic() - self._start if self._start is not None else 0.0)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        resumed = int(pl_module.generator_step) > 0
+        resumed = current_step(pl_module) > 0
         self._before = float(read_status(self.run_dir).get("seconds", 0.0)) if resumed else 0.0
         self._start = time.monotonic()
         self._write(trainer, pl_module, "running")

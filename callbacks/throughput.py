@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from callbacks.values import current_step
+
 
 def count_images(batch: Any) -> int:
     """Returns the batch size: the first dimension of ``batch["hq"]`` or of the first tensor."""
@@ -27,8 +29,9 @@ class Throughput(Callback):
 
     ``throughput/step_seconds``: median over the window, data waiting included;
     ``throughput/images_per_second``: over all ranks, by that median;
-    ``throughput/data_wait_share``: share of the window's time spent waiting for batches, in
-    [0, 1]. Validation and checkpoint writing are left out. Put it before the logs in the list
+    ``throughput/data_wait_share``: share of the window's time between steps, in [0, 1], which is
+    waiting for batches but for the milliseconds that logs take. Validation and checkpoint
+    writing are left out. Put it before the logs in the list
     of callbacks, which see what it adds.
     """
 
@@ -47,7 +50,7 @@ class Throughput(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.history.clear()
         self._reset()
-        self._step = int(pl_module.generator_step)
+        self._step = current_step(pl_module)
 
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
@@ -71,12 +74,13 @@ class Throughput(Callback):
         seconds, waited, images = self._pending
         seconds += self._end - self._begin
         self._pending = (seconds, waited, images + count_images(batch) * trainer.world_size)
-        if int(pl_module.generator_step) == self._step:
+        if current_step(pl_module) == self._step:
             return  # gradient accumulation: the step is not complete yet
-        self._step = int(pl_module.generator_step)
+        self._step = current_step(pl_module)
         self.history.append(self._pending)
         self._pending = (0.0, 0.0, 0)
-        pl_module.logged.update(self.figures())
+        logged: Any = pl_module.logged
+        logged.update(self.figures())
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._end = None

@@ -5,6 +5,14 @@ from collections.abc import Mapping
 from typing import Any
 
 
+def current_step(pl_module: Any) -> int:
+    """Returns the module's own count of generator steps, the x axis of every log.
+
+    Lightning's ``global_step`` counts the steps of both optimizers.
+    """
+    return int(pl_module.generator_step)
+
+
 def numbers(values: Mapping[str, Any] | None, prefix: str = "") -> dict[str, float]:
     """Returns ``values`` as floats under ``prefix + key``; what is no number is left out."""
     result = {}

@@ -11,7 +11,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_only
 
 from callbacks.status import one_line
-from callbacks.values import EverySteps, numbers, training_values, validation_values
+from callbacks.values import EverySteps, current_step, numbers, training_values, validation_values
 from callbacks.wandb_folder import offline_folders, resolve_mode, stable_run_id, sync_command
 
 STEP = "generator_step"
@@ -57,7 +57,7 @@ class WandbRun(Callback):
         self.run_dir = Path(run_dir)
         self.mode = mode
         self.steps = EverySteps(every_n_steps, first=True)
-        self.arguments = {
+        self.arguments: dict[str, Any] = {
             "project": project,
             "entity": entity,
             "name": name,
@@ -74,7 +74,7 @@ class WandbRun(Callback):
 
     def start(self) -> "WandbRun":
         """Starts the run once; without a connection it falls back to offline, then to nothing."""
-        if self._started or rank_zero_only.rank != 0:
+        if self._started or getattr(rank_zero_only, "rank", 0) != 0:
             return self
         self._started = True
         mode = resolve_mode(self.mode)
@@ -92,7 +92,7 @@ class WandbRun(Callback):
         self.run_id = None
         return self
 
-    def _init(self, mode: str) -> Any:
+    def _init(self, mode: Any) -> Any:
         settings = _settings(
             silent=True,
             console="off",
@@ -102,7 +102,7 @@ class WandbRun(Callback):
             reinit="create_new",
         )
         # W&B ignores resume offline (with a warning): the id alone joins the parts on syncing.
-        resume = "allow" if mode == "online" else None
+        resume: Any = "allow" if mode == "online" else None
         run = wandb.init(
             dir=str(self.run_dir),
             id=self.run_id,
@@ -172,7 +172,7 @@ class WandbRun(Callback):
             self.start()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.steps.start(int(pl_module.generator_step))
+        self.steps.start(current_step(pl_module))
 
     def on_train_batch_end(
         self,
@@ -182,16 +182,16 @@ class WandbRun(Callback):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        if self.steps.due(int(pl_module.generator_step)):
+        if self.steps.due(current_step(pl_module)):
             self.log_values(training_values(pl_module), self.steps.seen or 0)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not trainer.sanity_checking:
-            self.log_values(validation_values(pl_module), int(pl_module.generator_step))
+            self.log_values(validation_values(pl_module), current_step(pl_module))
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         final = numbers(getattr(pl_module, "validation_metrics", None), "final/")
-        self.summarize(final | {"steps": int(pl_module.generator_step)})
+        self.summarize(final | {"steps": current_step(pl_module)})
 
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException

@@ -27,7 +27,7 @@ def decode_image(data: bytes) -> NDArray[np.uint8]:
 
 
 def _is_cut_off(data: bytes) -> bool:
-    """Tells a truncated JPEG or PNG, of which OpenCV returns the readable part without a word."""
+    """Tells a truncated JPEG or PNG, of which OpenCV before 5 returns the readable part."""
     if data.startswith(b"\xff\xd8"):
         # Inside a scan 0xFF is stuffed, so the last start of scan is a marker, and an end-of-image
         # marker must follow it; bytes behind that are allowed.

@@ -25,7 +25,8 @@ def main(argv: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("Interrupted; the same command goes on.", file=sys.stderr)
+        if not any(word.startswith("part=") for word in argv):
+            print("Interrupted; the same command goes on.", file=sys.stderr)
         return 130
 
 

@@ -103,10 +103,10 @@ class OneStepDistillationModule(SteppedModule):
     def _log_terms(self, terms: dict[str, Tensor], weights: dict[str, float]) -> Tensor:
         weighted = {name: weights[name] * value for name, value in terms.items()}
         for name, value in terms.items():
-            self.logged[f"loss/{name}/raw"] = float(value)
-            self.logged[f"loss/{name}/weighted"] = float(weighted[name])
+            self.logged[f"loss/{name}/raw"] = float(value.detach())
+            self.logged[f"loss/{name}/weighted"] = float(weighted[name].detach())
         total = torch.stack(list(weighted.values())).sum()
-        self.logged["loss/total"] = float(total)
+        self.logged["loss/total"] = float(total.detach())
         return total
 
     def _noised(self, restored: Restoration, latent: Tensor, keys: Sequence[str]) -> "_Noised":
@@ -135,7 +135,7 @@ class OneStepDistillationModule(SteppedModule):
         real, fake = logits.chunk(2)
         loss = self.adversarial.discriminator(real, fake)
         accuracy = ((real > 0).float().mean() + (fake < 0).float().mean()) / 2
-        self.logged["loss/discriminator"] = float(loss)
+        self.logged["loss/discriminator"] = float(loss.detach())
         self.logged["discriminator/accuracy"] = float(accuracy)
         self.update(optimizer, loss, "discriminator", keys)
 

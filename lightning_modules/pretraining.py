@@ -44,7 +44,7 @@ class VAEPretrainingModule(SteppedModule):
         }
         if self.perceptual is not None:
             terms["perceptual"] = self.perceptual_weight * self.perceptual(restored, images)
-        self.logged |= {f"loss/{name}": float(value) for name, value in terms.items()}
+        self.logged |= {f"loss/{name}": float(value.detach()) for name, value in terms.items()}
         total = torch.stack(list(terms.values())).sum()
         self.update(self.optimizers(), total, "vae", batch["key"])
         self.finish_micro_batch()
@@ -100,7 +100,10 @@ class DiffusionPretrainingModule(SteppedModule):
         steps = len(self.alphas_cumprod)
         timestep = torch.randint(steps, (len(latent),), generator=generator).to(latent.device)
         dropped = torch.rand(len(latent), generator=generator) < self.caption_dropout
-        prompt = self.caption(batch["attributes"], dropped.to(latent.device))
+        attributes = batch.get("attributes")
+        if attributes is None:  # photographs come without captions
+            attributes = timestep.new_full((len(latent), len(self.caption.starts)), -1)
+        prompt = self.caption(attributes, dropped.to(latent.device))
         noisy = diffuse(latent, noise, self.alphas_cumprod[timestep])
         predicted = self.unet(noisy, timestep, encoder_hidden_states=prompt).sample
         return (predicted - noise).square().mean()
@@ -108,7 +111,7 @@ class DiffusionPretrainingModule(SteppedModule):
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         """One update."""
         loss = self._loss(batch)
-        self.logged["loss/noise"] = float(loss)
+        self.logged["loss/noise"] = float(loss.detach())
         self.update(self.optimizers(), loss, "unet", batch["key"])
         self.finish_micro_batch()
 

@@ -62,7 +62,7 @@ class IdentityPretrainingModule(SteppedModule):
         images = torch.where(degraded.to(batch["hq"].device), batch["lq"], batch["hq"])
         logits = self.head(self.network(images), batch["identity"])
         loss = F.cross_entropy(logits, batch["identity"])
-        self.logged["loss/arcface"] = float(loss)
+        self.logged["loss/arcface"] = float(loss.detach())
         self.update(self.optimizers(), loss, "identity", batch["key"])
         self.finish_micro_batch()
 
@@ -125,7 +125,7 @@ class PerceptualPretrainingModule(SteppedModule):
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         """One update."""
         attributes, severity, _ = self._terms(batch, self.generator_step)
-        self.logged |= {"loss/attributes": float(attributes), "loss/severity": float(severity)}
+        self.logged |= {"loss/attributes": float(attributes.detach()), "loss/severity": float(severity.detach())}
         self.update(self.optimizers(), attributes + 5 * severity, "perceptual", batch["key"])
         self.finish_micro_batch()
 
@@ -151,7 +151,7 @@ def damage(image: Tensor, severity: Tensor, generator: torch.Generator) -> Tenso
         severity: (3,) in [0, 1]: blur (sigma up to 3 px), noise (up to 0.15), blocks (up to 4 px).
         generator: Source of the noise.
     """
-    blur, noise, blocks = (float(value) for value in severity)
+    blur, noise, blocks = (float(value.detach()) for value in severity)
     if blur > 0.02:
         sigma = 3 * blur
         radius = max(1, int(3 * sigma))

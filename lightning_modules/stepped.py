@@ -131,19 +131,20 @@ class SteppedModule(L.LightningModule):
             )
 
     def finish_micro_batch(self) -> None:
-        """Counts the micro-batch, and the generator step when it was the last one."""
+        """Counts the micro-batch, and the generator step when it was the last one.
+
+        Must be the last call of ``training_step``: callbacks save checkpoints right after it, so
+        the data module has to know by now that this batch is finished, not merely fetched.
+        """
+        datamodule = getattr(self.trainer, "datamodule", None)
+        if hasattr(datamodule, "batch_finished"):
+            datamodule.batch_finished()
         self.logged["skipped_steps"] = float(self.skipped_steps)
         self._micro_batch = (self._micro_batch + 1) % self.settings.accumulate
         if self._micro_batch == 0:
             self.generator_step += 1
             if self.generator_step >= self.max_steps:
                 self.trainer.should_stop = True
-
-    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Tells the data module that a batch is finished, not merely fetched."""
-        datamodule = getattr(self.trainer, "datamodule", None)
-        if hasattr(datamodule, "batch_finished"):
-            datamodule.batch_finished()
 
     def trainable_state(self) -> dict[str, Tensor]:
         """Returns the tensors that training changes: trainable parameters and their buffers."""

@@ -12,7 +12,12 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ["osdface", "lightning_modules", "datamodules", "callbacks", "experiments"]
 METADATA = ["setup.cfg", "pyproject.toml", "README.md", "LICENSE", "NOTICE"]
-DATA_PATTERNS = ["experiments/**/*.yaml", "experiments/slurm/**/*", "osdface/assets/**/*"]
+DATA_PATTERNS = [
+    "experiments/**/*.yaml",
+    "experiments/**/*.csv",
+    "experiments/slurm/**/*",
+    "osdface/assets/**/*",
+]
 
 
 def run(*command: str | Path, cwd: Path, path: Path | None = None) -> str:

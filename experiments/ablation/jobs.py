@@ -25,7 +25,7 @@ def variant_dir(output_dir: Path, variant: str, seed: int, seeds: Any) -> Path:
 def one_line(error: BaseException) -> str:
     """Returns ``Type: first line of the message``."""
     lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0].strip()}" if lines else type(error).__name__
+    return f"{type(error).__name__}: {lines[0].strip()}"[:300] if lines else type(error).__name__
 
 
 def with_status(folder: Path, run: Callable[[], Any]) -> Any:

@@ -87,7 +87,11 @@ def compose_words(words: Mapping[str, str]) -> tuple[DictConfig, list[str]]:
     for key, text in values.items():
         if key not in known:
             raise _unknown_key(key, known)
-        overrides.append(f"{key}={to_hydra(typed_value(key, text, _default(defaults, key)))}")
+        value = typed_value(key, text, _default(defaults, key))
+        for inner in value if isinstance(value, dict) else ():
+            if f"{key}.{inner}" not in known:
+                raise _unknown_key(f"{key}.{inner}", known)
+        overrides.append(f"{key}={to_hydra(value)}")
     return _compose(overrides) if values else defaults, overrides
 
 

@@ -72,7 +72,8 @@ def _open_folder(
     # The process that started part=prepare holds the lock for it.
     folder, lock, goes_on = choose_folder(config, finished, locked=cfg.part != "prepare")
     if goes_on:
-        _tell_resumed(folder)
+        if lock:
+            _tell_resumed(folder)
     else:
         config["output_dir"] = str(folder)
         write_text(folder / CONFIG, dump_config(config))

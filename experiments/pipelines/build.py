@@ -13,7 +13,7 @@ from osdface.metrics import RestorationMetrics
 from osdface.networks.autoencoder import VQConfig
 from osdface.networks.base import DiffusionBase, build_base, load_base
 from osdface.networks.identity import load_identity
-from osdface.networks.perceptual import load_trunk
+from osdface.networks.perceptual import PerceptualTrunk, load_trunk
 from osdface.paths import find_weight
 
 
@@ -52,8 +52,8 @@ def open_base(cfg: DictConfig) -> DiffusionBase:
         return build_base(plain(cfg.scale.base.unet), plain(cfg.scale.base.vae))
     if cfg.base.path is None:
         raise UserError(
-            f"scale={cfg.scale.name} needs base.path=FOLDER, a diffusers folder of Stable Diffusion "
-            "2.1-base (or base.random=true for measurements)."
+            f"scale={cfg.scale.name} needs base.path=FOLDER, a base in diffusers' layout "
+            "(or base.random=true for measurements)."
         )
     return load_base(find_weight(str(cfg.base.path), cfg.weights_dir))
 
@@ -72,7 +72,7 @@ def build_metrics(cfg: DictConfig) -> RestorationMetrics:
             f"scale.stage2.identity_metric is {chosen.identity_metric!r}, the network in the loss: "
             "score with another one."
         )
-    perceptual = build_perceptual(cfg, "dists", chosen.perceptual)
+    perceptual = build_perceptual(cfg, "dists", chosen.perceptual_metric)
     return RestorationMetrics(perceptual, load_identity(chosen.identity_metric, cfg.weights_dir))
 
 
@@ -87,9 +87,11 @@ def loss_weights(cfg: DictConfig) -> dict[str, float]:
 def build_losses(cfg: DictConfig, weights: dict[str, float]) -> WeightedLosses:
     """Builds the image-space losses of stage 2 with the networks that they need."""
     chosen = cfg.scale.stage2
-    perceptual = [name for name in weights if "dists" in name or "lpips" in name]
-    trunk = load_trunk(chosen.perceptual, cfg.weights_dir, pooling="l2") if perceptual else None
-    identity = (
-        load_identity(chosen.identity_loss, cfg.weights_dir) if "identity" in weights else None
-    )
-    return WeightedLosses(weights, trunk=trunk, identity=identity)
+
+    def trunk(kind: str, pooling: str) -> PerceptualTrunk | None:
+        wanted = any(kind in name for name in weights)
+        return load_trunk(chosen.perceptual_loss, cfg.weights_dir, pooling) if wanted else None
+
+    wanted = "identity" in weights
+    identity = load_identity(chosen.identity_loss, cfg.weights_dir) if wanted else None
+    return WeightedLosses(weights, trunk("dists", "l2"), identity, trunk("lpips", "max"))

@@ -87,7 +87,7 @@ def pretrain_vae(cfg: DictConfig, output_dir: Path) -> dict[str, float]:
     vae = AutoencoderKL(**plain(cfg.scale.base.vae))
     perceptual = None
     if chosen.vae_perceptual:
-        perceptual = build_perceptual(cfg, "dists", cfg.scale.stage2.perceptual)
+        perceptual = build_perceptual(cfg, "dists", cfg.scale.stage2.perceptual_loss)
     module = VAEPretrainingModule(
         vae, _steps(cfg, "vae"), chosen.vae_kl, perceptual, chosen.vae_perceptual
     )

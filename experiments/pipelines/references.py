@@ -9,7 +9,8 @@ from omegaconf import DictConfig
 from torch import Tensor
 from tqdm import tqdm
 
-from callbacks.drawing import sample_file_name, save_picture, to_uint8
+from callbacks.drawing import to_uint8
+from callbacks.image_grid import sample_file_name, save_picture
 from datamodules.faces import FaceDataModule
 from experiments.pipelines.build import build_metrics
 from lightning_modules.distillation import OneStepDistillationModule

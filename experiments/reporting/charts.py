@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, TypeGuard
 
 import matplotlib
 import numpy as np
@@ -15,7 +16,7 @@ from experiments.reporting.records import METRICS, Metric, Row
 from osdface.files import atomic_path
 
 # Black, and told apart by style: colours belong to the variants.
-REFERENCE_STYLES = (":", "-.", "--", (0, (1, 0)))
+REFERENCE_STYLES: tuple[Any, ...] = (":", "-.", "--", (0, (1, 0)))
 CURVES = (
     ("val/psnr", "PSNR, dB (validation)"),
     ("val/perceptual", "perceptual distance (validation)"),
@@ -26,7 +27,7 @@ CURVES = (
 )
 
 
-def colours(count: int) -> list[tuple[float, ...]]:
+def colours(count: int) -> list[Any]:
     """Returns ``count`` distinct colours, the same for a variant in every chart."""
     name = "tab10" if count <= 10 else "tab20"
     palette = matplotlib.colormaps[name]
@@ -52,11 +53,13 @@ def _panels(count: int, width: float, height: float) -> tuple[Figure, list]:
     return figure, axes
 
 
-def _finite(value: float | None) -> bool:
+def _finite(value: float | None) -> TypeGuard[float]:
     return value is not None and math.isfinite(value)
 
 
-def _bar_panel(axis, metric: Metric, variants: Sequence[Row], references: Sequence[Row]) -> None:
+def _bar_panel(
+    axis: Any, metric: Metric, variants: Sequence[Row], references: Sequence[Row]
+) -> None:
     places, heights, errors = [], [], []
     for place, row in enumerate(variants):
         mean = row.mean(metric.name)
@@ -91,7 +94,7 @@ def _bar_panel(axis, metric: Metric, variants: Sequence[Row], references: Sequen
             ha="center",
             fontsize=7,
             zorder=5,
-            bbox={"boxstyle": "square,pad=0.1", "facecolor": "white", "alpha": 0.75, "lw": 0},
+            bbox={"boxstyle": "square,pad=0.1", "facecolor": "white", "alpha": 0.9, "lw": 0},
         )
     note = "" if low <= 0 else "\n(axis does not start at 0)"
     axis.set_title(f"{metric.label} {metric.arrow}{note}", fontsize=10)

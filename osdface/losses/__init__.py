@@ -63,6 +63,7 @@ class WeightedLosses(nn.Module):
             computed, and needs no network.
         trunk: Feature trunk of the perceptual losses.
         identity: Recognition network of the identity loss.
+        lpips_trunk: Trunk of LPIPS where it differs, as VGG16's pooling does; default ``trunk``.
     """
 
     def __init__(
@@ -70,11 +71,13 @@ class WeightedLosses(nn.Module):
         weights: Mapping[str, float],
         trunk: PerceptualTrunk | None = None,
         identity: IdentityEncoder | None = None,
+        lpips_trunk: PerceptualTrunk | None = None,
     ) -> None:
         super().__init__()
         self.weights = {name: float(weight) for name, weight in weights.items() if weight != 0}
+        trunks = {name: lpips_trunk or trunk if "lpips" in name else trunk for name in self.weights}
         self.losses = nn.ModuleDict(
-            {name: build_loss(name, trunk, identity) for name in self.weights}
+            {name: build_loss(name, trunks[name], identity) for name in self.weights}
         )
 
     def forward(self, restored: Tensor, target: Tensor) -> dict[str, Tensor]:

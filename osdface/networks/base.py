@@ -14,6 +14,7 @@ from diffusers import (
 )
 from torch import Tensor
 
+from osdface.checkpoints.taesd import is_taesd, load_taesd
 from osdface.errors import UserError
 from osdface.files import read_json, sha256_file
 from osdface.networks.latents import LatentCodec
@@ -101,8 +102,10 @@ def folder_fingerprint(folder: Path) -> str:
 
 
 def load_vae(folder: str | Path) -> AutoencoderKL | AutoencoderTiny:
-    """Loads a VAE folder (config.json and safetensors) in float32, by its config's class."""
+    """Loads a VAE folder (config.json and safetensors, or TAESD's two files) in float32."""
     folder = Path(folder)
+    if is_taesd(folder):
+        return load_taesd(folder)
     if not (folder / "config.json").is_file():
         raise UserError(f"No VAE at {folder}: it needs config.json and safetensors weights.")
     name = read_json(folder / "config.json").get("_class_name", "AutoencoderKL")

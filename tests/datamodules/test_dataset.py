@@ -8,6 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
+from datamodules import decoding
 from datamodules.dataset import FaceDataset, UnreadableDataError
 from datamodules.decoding import decode_image, fit_points, fit_square
 from datamodules.folders import FolderSource
@@ -172,6 +173,14 @@ def test_decoding_is_pillow_s_and_truncation_is_noticed(encoded, suffix):
             continue  # a bitmap has no end mark
         with pytest.raises(BrokenSample):
             decode_image(cut)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg"])
+def test_truncation_is_noticed_whatever_opencv_makes_of_it(encoded, suffix):
+    data = encoded(2, suffix)
+    assert not decoding._is_cut_off(data)
+    for cut in (data[:-10], data[: len(data) * 9 // 10]):
+        assert decoding._is_cut_off(cut)
 
 
 def test_jpeg_with_a_trailer_is_whole(encoded):

@@ -132,6 +132,13 @@ def test_degradation_depends_on_seed_epoch_and_key_alone():
         assert (degrade(image, waveface, seed, epoch, key) != first).any()
 
 
+def test_each_epoch_draws_its_own_noise():
+    always = {"kernel": 3, "sigma": 0.5, "down": 1, "noise": 9, "jpeg": 90, "anisotropic": 0}
+    image, only_noise = smooth_image(32, 32), build_degradation(always)
+    results = [degrade(image, only_noise, 0, epoch, "key") for epoch in range(3)]
+    assert (results[0] != results[1]).any() and (results[1] != results[2]).any()
+
+
 def test_generator_is_the_same_in_another_process():
     code = (
         "from osdface.degradation import rng_for; "
