@@ -16,6 +16,7 @@ TASKS = {
     "pretrain_base": f"{_PIPELINES}.pretrain:run",
     "pretrain_identity": f"{_PIPELINES}.pretrain:run",
     "pretrain_perceptual": f"{_PIPELINES}.pretrain:run",
+    "pretrain_vre": f"{_PIPELINES}.pretrain:run",
     "pretrain_tiny": f"{_PIPELINES}.pretrain:run",
     "ablation.prepare": f"{_PIPELINES}.stage2:prepare",
     "ablation.variant": f"{_PIPELINES}.stage2:run_variant",

@@ -1,6 +1,8 @@
 """One training run: trainer, callbacks, logs, checkpoints, resume."""
 
+import logging
 import platform
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,6 +54,14 @@ class FitSettings:
     ema_decay: float = 0.0
 
 
+def _quiet() -> None:
+    """Silences what Lightning says on every start; its warnings about the user's run stay."""
+    for name in ("lightning.pytorch.utilities.rank_zero", "lightning.pytorch.accelerators.cuda"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    for message in (".*LeafSpec.*", ".*in eval mode at the start.*", ".*num_workers.*"):
+        warnings.filterwarnings("ignore", message)
+
+
 def seed_everything(cfg: DictConfig) -> None:
     """Seeds initial weights; data and noise have seeds of their own."""
     L.seed_everything(int(cfg.seed), workers=True, verbose=False)
@@ -59,6 +69,7 @@ def seed_everything(cfg: DictConfig) -> None:
 
 def build_trainer(cfg: DictConfig, callbacks: list[L.Callback], **options: Any) -> L.Trainer:
     """Builds the Lightning trainer of ``trainer=`` without its own logger and checkpoints."""
+    _quiet()
     chosen = plain(cfg.trainer)
     threads = chosen.pop("threads", None)
     if threads:

@@ -189,6 +189,7 @@ _RUNS = {
     "pretrain_base": pretrain_base,
     "pretrain_identity": pretrain_identity,
     "pretrain_perceptual": pretrain_perceptual,
+    "pretrain_vre": stage1.run_from_nothing,
     "pretrain_tiny": pretrain_tiny,
 }
 

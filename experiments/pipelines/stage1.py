@@ -7,6 +7,7 @@ from typing import Any
 from omegaconf import DictConfig
 from safetensors.torch import load_file, save_file
 
+from datamodules.faces import FaceDataModule
 from experiments.pipelines.build import build_datamodule, build_perceptual, plain, vq_config
 from experiments.pipelines.fitting import FitSettings, fit, seed_everything
 from lightning_modules.association import DictionaryAssociationModule
@@ -31,6 +32,13 @@ DOMAINS = ("hq", "lq")
 def dictionary_file(domain: str) -> str:
     """Returns the name of an autoencoder's weights in a stage-1 export."""
     return f"dictionary_{domain}.safetensors"
+
+
+def build_data(cfg: DictConfig) -> FaceDataModule:
+    """Builds the data of stage 1, whose degradation is not that of stage 2 (D)."""
+    chosen = cfg.scale.stage1
+    degradation = plain(cfg.data.degradation) | {"preset": chosen.preset}
+    return build_datamodule(cfg, chosen.batch_size, degradation=degradation)
 
 
 def build_training(cfg: DictConfig, own_steps: int) -> DictionaryTraining:
@@ -108,7 +116,7 @@ def train_dictionary(
     if start is not None:
         training.autoencoder = load_dictionary(start, domain, vq_config(cfg))
     module = VQDictionaryModule(training, _step_settings(cfg, steps), domain, int(cfg.seed))
-    data = build_datamodule(cfg, cfg.scale.stage1.batch_size)
+    data = build_data(cfg)
     settings = _fit_settings(cfg, f"{domain} dictionary", steps, f"{domain}/psnr")
     figures = fit(cfg, module, data, run_dir, settings)
     return training.autoencoder, figures
@@ -133,7 +141,7 @@ def train_association(
         earlier,
         int(cfg.seed),
     )
-    data = build_datamodule(cfg, chosen.batch_size)
+    data = build_data(cfg)
     settings = _fit_settings(
         cfg, "association", chosen.association_steps, "association/top1_lq_to_hq"
     )
@@ -227,7 +235,8 @@ def run_from_nothing(cfg: DictConfig, output_dir: Path) -> dict[str, float]:
     own.init_from = own.scale.vre.init_from = None
     if cfg.data.kind == "portraits":
         own.data.data_seed = chosen.seed
-        own.data.identities, own.data.variations = chosen.identities, chosen.variations
+        for name in ("identities", "variations", "val_variations"):
+            own.data[name] = chosen[name]
     for part in ("hq_steps", "lq_steps", "association_steps"):
         own.scale.stage1[part] = chosen[part]
     own.scale.stage1.val_every = chosen.val_every

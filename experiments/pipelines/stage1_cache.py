@@ -8,7 +8,7 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from experiments.pipelines import stage1
-from experiments.pipelines.build import build_datamodule, plain
+from experiments.pipelines.build import plain
 from osdface.checkpoints.export import FORMAT_VERSION
 from osdface.files import write_json
 from osdface.networks.base import folder_fingerprint
@@ -26,7 +26,7 @@ def cache_key(cfg: DictConfig, data_fingerprint: str, base_fingerprint: str) -> 
         "start": folder_fingerprint(found) if found else None,
         "resolution": cfg.scale.resolution,
         "data": data_fingerprint,
-        "degradation": plain(cfg.data.degradation),
+        "strength_scale": cfg.data.degradation.strength_scale,
         "flip": cfg.data.flip,
         "base": base_fingerprint,
         "precision": cfg.trainer.precision,
@@ -42,7 +42,7 @@ def ensure_vre(cfg: DictConfig, base_fingerprint: str) -> Path:
     """
     if cfg.vre.checkpoint is not None:
         return find_weight(str(cfg.vre.checkpoint), cfg.weights_dir)
-    data = build_datamodule(cfg, cfg.scale.stage1.batch_size)
+    data = stage1.build_data(cfg)
     data.prepare_data()
     key = cache_key(cfg, data.fingerprint(), base_fingerprint)
     folder = Path(cfg.cache_dir).absolute() / f"stage1-{key}"

@@ -6,7 +6,7 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, WebPImagePlugin  # the plugin: else Pillow imports all it has, 5 s
 
 from datamodules import decoding
 from datamodules.dataset import FaceDataset, UnreadableDataError
@@ -163,6 +163,7 @@ def test_a_worker_s_error_is_one_sentence(dataset, folder):
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".bmp"])
 def test_decoding_is_pillow_s_and_truncation_is_noticed(encoded, suffix):
+    assert WebPImagePlugin
     data = encoded(2, suffix)
     pillow = np.asarray(Image.open(io.BytesIO(data)).convert("RGB")).astype(int)
     assert np.abs(decode_image(data).astype(int) - pillow).max() <= (

@@ -9,6 +9,7 @@ import pytest
 import torch
 from lightning import LightningModule, Trainer
 
+from datamodules import portrait_shards
 from datamodules.faces import FaceDataModule
 from datamodules.portrait_shards import PortraitSettings, prepare_portraits
 from datamodules.portraits import ATTRIBUTES, LANDMARK_NAMES, render_portrait
@@ -79,10 +80,20 @@ def test_portraits_are_rendered_once_and_alike_by_any_number_of_workers(cache, t
     assert prepare_portraits(other, tmp_path, progress=False) != alone
 
 
-def test_two_processes_at_once_render_once(tmp_path):
-    settings = PortraitSettings(32, 3, 2, 1, 1)
+def test_two_processes_at_once_render_once(tmp_path, monkeypatch):
+    settings, log = PortraitSettings(32, 3, 2, 1, 1), tmp_path / "log"
+    render = portrait_shards._render
+
+    def logged(job):  # the processes are forked and so see it
+        with open(log, "a") as file:
+            file.write(f"{job}\n")
+        return render(job)
+
+    monkeypatch.setattr(portrait_shards, "_render", logged)
     jobs = [
-        multiprocessing.Process(target=prepare_portraits, args=(settings, tmp_path, 1, False))
+        multiprocessing.get_context("fork").Process(
+            target=prepare_portraits, args=(settings, tmp_path, 1, False)
+        )
         for _ in range(2)
     ]
     for job in jobs:
@@ -92,6 +103,7 @@ def test_two_processes_at_once_render_once(tmp_path):
         job.join(60)
     assert [job.exitcode for job in jobs] == [0, 0]
     folders = [path for path in tmp_path.iterdir() if path.is_dir()]
+    assert len(log.read_text().splitlines()) == 3 * 2 + 1
     assert len(folders) == 1 and read_json(folders[0] / "manifest.json")["splits"]["train"]
 
 
