@@ -125,7 +125,8 @@ class PerceptualPretrainingModule(SteppedModule):
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         """One update."""
         attributes, severity, _ = self._terms(batch, self.generator_step)
-        self.logged |= {"loss/attributes": float(attributes.detach()), "loss/severity": float(severity.detach())}
+        self.logged["loss/attributes"] = float(attributes.detach())
+        self.logged["loss/severity"] = float(severity.detach())
         self.update(self.optimizers(), attributes + 5 * severity, "perceptual", batch["key"])
         self.finish_micro_batch()
 

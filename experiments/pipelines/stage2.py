@@ -62,9 +62,7 @@ def build_module(cfg: DictConfig, base: DiffusionBase) -> OneStepDistillationMod
     """Builds the stage-2 module with the variant's losses; weights depend on ``seed`` alone."""
     chosen = cfg.scale.stage2
     weights = loss_weights(cfg)
-    gan = GANSettings(
-        weights.pop("gan", 0.0), chosen.discriminator_learning_rate, chosen.gan_kind
-    )
+    gan = GANSettings(weights.pop("gan", 0.0), chosen.discriminator_learning_rate, chosen.gan_kind)
     seed_everything(cfg)
     discriminator = None
     if gan.weight:
@@ -111,8 +109,9 @@ def run_variant(cfg: DictConfig, run_dir: Path) -> dict[str, float]:
     base = open_base(cfg)
     module = build_module(cfg, base)
     settings = FitSettings(
-        label=run_dir.name if run_dir.name.startswith("seed") is False else
-        f"{run_dir.parent.name} {run_dir.name}",
+        label=run_dir.name
+        if run_dir.name.startswith("seed") is False
+        else f"{run_dir.parent.name} {run_dir.name}",
         job_type="stage2",
         val_every=min(chosen.val_every, chosen.steps),
         log_every=chosen.log_every,

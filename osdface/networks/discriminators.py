@@ -1,6 +1,7 @@
 """Discriminators: the diffusion UNet's encoder on noised latents, and PatchGANs."""
 
 import copy
+from typing import Any
 
 import torch
 from diffusers import UNet2DConditionModel
@@ -20,9 +21,15 @@ class UNetEncoder(nn.Module):
         super().__init__()
         # Parameters in the memo are shared by reference instead of being copied.
         memo = {id(parameter): parameter for parameter in unet.parameters()}
-        parts = ("time_proj", "time_embedding", "conv_in", "down_blocks", "mid_block")
-        for part in parts:
-            self.add_module(part, copy.deepcopy(getattr(unet, part), memo))
+
+        def shared(part: str) -> Any:
+            return copy.deepcopy(getattr(unet, part), memo)
+
+        self.time_proj: nn.Module = shared("time_proj")
+        self.time_embedding: nn.Module = shared("time_embedding")
+        self.conv_in: nn.Module = shared("conv_in")
+        self.down_blocks: nn.ModuleList = shared("down_blocks")
+        self.mid_block: nn.Module = shared("mid_block")
         self.width = int(unet.config.block_out_channels[-1])
 
     def forward(self, latent: Tensor, timestep: Tensor, prompt: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """LoRA on a UNet's linear and convolution layers, through peft."""
 
 from collections.abc import Iterable
+from typing import Any
 
 from peft import LoraConfig, get_peft_model_state_dict, inject_adapter_in_model
 from peft import set_peft_model_state_dict as _set_state
@@ -89,7 +90,8 @@ def merge_lora(model: nn.Module) -> nn.Module:
     """Adds each LoRA product to its frozen weight in place and removes the adapters."""
     for name, module in list(model.named_modules()):
         if isinstance(module, LoraLayer) and isinstance(module, nn.Module):
-            module.merge()
+            layer: Any = module
+            layer.merge()
             parent, _, leaf = name.rpartition(".")
-            setattr(model.get_submodule(parent), leaf, module.get_base_layer())
+            setattr(model.get_submodule(parent), leaf, layer.get_base_layer())
     return model

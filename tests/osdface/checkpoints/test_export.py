@@ -72,5 +72,5 @@ def test_other_folders_are_refused_by_a_sentence(export, tmp_path) -> None:
     with pytest.raises(UserError, match="codebook"):
         load_vre(export, 7)
     (export / "vre.safetensors").write_bytes(b"no tensors")
-    with pytest.raises(UserError, match="vre.safetensors"):
+    with pytest.raises(UserError, match="no safetensors file"):
         load_vre(export, 7)
