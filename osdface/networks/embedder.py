@@ -51,7 +51,9 @@ class VisualRepresentationEmbedder(nn.Module):
         """Maps images (B, 3, H, W) in [-1, 1] to selected entries (B, count, C)."""
         # Distances cancel in half precision, and a swapped near-tie changes the prompt.
         with torch.autocast(images.device.type, enabled=False):
-            return select_entries(self.tokens(images).float(), self.codebook.float(), self.count)
+            tokens = self.tokens(images)
+            dtype = torch.promote_types(tokens.dtype, torch.float32)
+            return select_entries(tokens.to(dtype), self.codebook.to(dtype), self.count)
 
     @classmethod
     def from_autoencoder_state(

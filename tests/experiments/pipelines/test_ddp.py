@@ -1,0 +1,31 @@
+"""Two real processes over gloo, started by the command itself."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from osdface.files import read_json
+from tests.experiments.pipelines.conftest import fast_words
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def test_one_variant_fails_the_other_is_kept(cache_dir, tmp_path) -> None:
+    words = fast_words(
+        cache_dir=cache_dir,
+        output_dir=tmp_path / "out",
+        trainer="ddp_sim",
+        variants="mse,full",
+        # Only "full" has the identity loss, so only it misses this file.
+        **{"scale.stage2.identity_loss": "no_such_network.safetensors"},
+    )
+    command = [sys.executable, "-m", "experiments.run", "experiment=ablation_losses", *words]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=400)
+    assert run.returncode == 1, run.stdout + run.stderr
+    assert run.stdout.strip().splitlines()[-1] == str(tmp_path / "out")
+    status = {v: read_json(tmp_path / "out" / v / "status.json") for v in ("mse", "full")}
+    assert status["mse"]["status"] == "finished"
+    assert status["full"]["status"] == "failed"
+    assert "no_such_network" in status["full"]["reason"]
+    table = (tmp_path / "out" / "ablation.csv").read_text()
+    assert "mse,finished" in table and "full,failed" in table

@@ -1,0 +1,99 @@
+"""Every experiment runs to its end, and what it promises is on disk."""
+
+import csv
+from pathlib import Path
+
+import pytest
+import torch
+
+from experiments.cli.groups import options
+from osdface.checkpoints.export import load_vre, read_config
+from osdface.files import read_json
+
+NEEDED = {
+    "association": {"init_from": "shipped:vre"},
+    "pretrain_base": {"init_from": "shipped:base/vae"},
+    "ablation_losses": {"variants": "mse,full"},
+}
+MADE = {
+    "ablation_losses": ["ablation.csv", "ablation.md", "ablation.png", "comparison.png"],
+    "association": ["export/vre.safetensors", "export/dictionary_hq.safetensors"],
+    "vq_dictionary": ["export/vre.safetensors", "export/dictionary_lq.safetensors"],
+    "vre": ["export/vre.safetensors", "association/metrics.csv"],
+    "osdface": ["export/pytorch_lora_weights.safetensors", "references/metrics.json"],
+    "pretrain_vae": ["export/vae/config.json"],
+    "pretrain_base": ["export/unet/config.json", "export/caption/caption.safetensors"],
+    "pretrain_identity": ["export/identity.safetensors"],
+    "pretrain_perceptual": ["export/perceptual.safetensors"],
+    "pretrain_vre": ["export/vre.safetensors"],
+    "pretrain_tiny": ["export/base/unet/config.json", "export/identity_b.safetensors"],
+}
+
+
+@pytest.mark.parametrize("experiment", options("experiment"))
+def test_runs_to_its_end(experiment, run_fast, tmp_path) -> None:
+    output = tmp_path / "out put=1"  # a path that Hydra's grammar would stumble over
+    assert run_fast(experiment, output, **NEEDED.get(experiment, {})) == 0
+    for name in ["config.yaml", "environment.json", *MADE[experiment]]:
+        assert (output / name).is_file(), name
+
+
+@pytest.fixture(scope="module")
+def osdface_run(tmp_path_factory, cache_dir) -> Path:
+    """A finished stage-2 run."""
+    from experiments.run import main
+    from tests.experiments.pipelines.conftest import fast_words
+
+    output = tmp_path_factory.mktemp("osdface") / "run"
+    words = fast_words(cache_dir=cache_dir, output_dir=output)
+    assert main(["experiment=osdface", *words]) == 0
+    return output
+
+
+def test_checkpoint_holds_only_what_is_trained_and_loads_safely(osdface_run) -> None:
+    checkpoint = torch.load(osdface_run / "checkpoints" / "last.ckpt", weights_only=True)
+    names = checkpoint["state_dict"]
+    assert names and all(
+        "lora_" in n or ".convs." in n or n.startswith("discriminator.head") for n in names
+    )
+    assert checkpoint["generator_step"] == 2
+    assert len(checkpoint["optimizer_states"]) == 2
+    assert (osdface_run / "checkpoints" / "last.ckpt").stat().st_size < 25e6
+
+
+def test_export_is_complete(osdface_run) -> None:
+    config = read_config(osdface_run / "export", "osdface")
+    assert config["timestep"] == 399 and config["lora"]["rank"] == 16
+    assert load_vre(osdface_run / "export").count == 77
+
+
+def test_metrics_csv_has_every_term_raw_and_weighted(osdface_run) -> None:
+    with open(osdface_run / "metrics.csv", newline="") as file:
+        columns = next(csv.reader(file))
+    for term in ("mse", "identity", "ea_dists", "gan"):
+        assert f"loss/{term}/raw" in columns and f"loss/{term}/weighted" in columns
+    wanted = {"val/psnr", "val/perceptual", "val/identity", "learning_rate/generator"}
+    assert wanted | {"gradient_norm/generator", "throughput/images_per_second"} <= set(columns)
+
+
+def test_validate_repeats_the_figures_of_the_run(osdface_run, run_fast, tmp_path, capsys) -> None:
+    checkpoint = osdface_run / "checkpoints" / "last.ckpt"
+    assert run_fast("osdface", tmp_path / "v", mode="validate", checkpoint=checkpoint) == 0
+    before, after = (read_json(f / "metrics.json") for f in (osdface_run, tmp_path / "v"))
+    assert before["psnr"] == pytest.approx(after["psnr"], abs=1e-4)
+    assert before["identity"] == pytest.approx(after["identity"], abs=1e-5)
+
+
+def test_missing_checkpoint_is_a_sentence(run_fast, tmp_path, capsys) -> None:
+    assert run_fast("osdface", tmp_path, mode="test", checkpoint=tmp_path / "no.ckpt") == 2
+    assert "there is no" in capsys.readouterr().err
+
+
+def test_same_seed_same_start_for_all_variants(run_fast, tmp_path) -> None:
+    """With and without a discriminator the first MSE is the same: weights, data and order."""
+    assert run_fast("ablation_losses", tmp_path / "o", variants="mse,full,no_gan") == 0
+    first = {}
+    for variant in ("mse", "full", "no_gan"):
+        with open(tmp_path / "o" / variant / "metrics.csv", newline="") as file:
+            first[variant] = next(csv.DictReader(file))["loss/mse/raw"]
+    assert first["mse"] == first["full"] == first["no_gan"]

@@ -1,0 +1,50 @@
+"""An interrupted training goes on to the same weights as one that was never interrupted."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from lightning_modules.distillation import OneStepDistillationModule
+
+
+def weights(run_dir: Path) -> dict[str, torch.Tensor]:
+    return torch.load(run_dir / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+
+
+@pytest.fixture
+def power_cut(monkeypatch):
+    """Stops the process's training as a crash would: an exception in the middle of a step."""
+
+    def after(step: int) -> None:
+        real = OneStepDistillationModule.training_step
+
+        def training_step(self, batch, batch_idx):
+            if self.generator_step == step:
+                raise RuntimeError("power cut")
+            return real(self, batch, batch_idx)
+
+        monkeypatch.setattr(OneStepDistillationModule, "training_step", training_step)
+
+    return after
+
+
+def test_resumed_equals_uninterrupted_bit_for_bit(run_fast, tmp_path, power_cut, monkeypatch):
+    changes = {"scale.stage2.steps": 4, "scale.stage2.val_every": 2}
+    assert run_fast("osdface", tmp_path / "whole", **changes) == 0
+    with monkeypatch.context() as context:
+        power_cut(3)
+        assert run_fast("osdface", tmp_path / "cut", **changes) == 1
+        context.undo()
+    assert run_fast("osdface", tmp_path / "cut", **changes) == 0
+    whole, resumed = weights(tmp_path / "whole"), weights(tmp_path / "cut")
+    assert whole.keys() == resumed.keys()
+    for name in whole:
+        assert torch.equal(whole[name], resumed[name]), name
+
+
+def test_another_configuration_is_refused_by_key(run_fast, tmp_path, capsys) -> None:
+    assert run_fast("osdface", tmp_path / "run") == 0
+    changes = {"scale.stage2.learning_rate": 0.5, "resume": tmp_path / "run"}
+    assert run_fast("osdface", tmp_path / "run", **changes) == 2
+    assert "scale.stage2.learning_rate" in capsys.readouterr().err

@@ -1,0 +1,59 @@
+"""A stage-2 module of a few thousand parameters, and batches of random pictures."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+
+from lightning_modules.distillation import GANSettings, OneStepDistillationModule
+from lightning_modules.stepped import StepSettings
+from osdface.losses import WeightedLosses
+from osdface.metrics import RestorationMetrics
+from osdface.networks.base import build_base
+from osdface.networks.discriminators import LatentDiscriminator
+from osdface.networks.embedder import PromptConvs, VisualPrompt, VisualRepresentationEmbedder
+from osdface.networks.generator import OneStepGenerator
+from osdface.networks.lora import add_lora
+from tests.osdface.conftest import UNET, VAE, VQ
+
+
+def build_module(
+    gan: float = 0.0, steps: int = 3, weights: dict[str, float] | None = None, **settings: Any
+) -> OneStepDistillationModule:
+    base = build_base(UNET, VAE)
+    discriminator = LatentDiscriminator(base.unet, 4, 4, 16) if gan else None
+    embedder = VisualRepresentationEmbedder(VQ, 7)
+    torch.nn.init.normal_(embedder.codebook)
+    add_lora(base.unet, rank=4, alpha=4)
+    generator = OneStepGenerator(base, VisualPrompt(embedder, PromptConvs(16, 8, 12)))
+    return OneStepDistillationModule(
+        generator,
+        WeightedLosses(weights or {"mse": 1.0}),
+        RestorationMetrics(None, None),
+        StepSettings(steps, 1e-2, **settings),
+        discriminator,
+        GANSettings(weight=gan, learning_rate=1e-2),
+        sample_count=1,
+    )
+
+
+def make_batch(number: int, size: int = 2) -> dict[str, Any]:
+    generator = torch.Generator().manual_seed(number)
+    hq = torch.rand(size, 3, 16, 16, generator=generator) * 2 - 1
+    lq = (hq + 0.3 * torch.randn(hq.shape, generator=generator)).clamp(-1, 1)
+    return {"hq": hq, "lq": lq, "key": [f"{number}-{i}" for i in range(size)]}
+
+
+class _Endless(torch.utils.data.IterableDataset):
+    def __init__(self, offset: int, size: int) -> None:
+        self.offset, self.size = offset, size
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        number = self.offset
+        while True:
+            yield make_batch(number, self.size)
+            number += 1
+
+
+def loader(offset: int = 0, size: int = 2) -> torch.utils.data.DataLoader:
+    return torch.utils.data.DataLoader(_Endless(offset, size), batch_size=None)

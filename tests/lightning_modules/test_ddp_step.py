@@ -1,0 +1,40 @@
+"""A stage-2 step on two gloo processes: both ranks hold identical weights afterwards."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+
+ROOT = Path(__file__).resolve().parents[2]
+SCRIPT = """
+import sys, torch, lightning as L
+sys.path.insert(0, {root!r})
+from lightning.pytorch.strategies import DDPStrategy
+from tests.lightning_modules.small import build_module, loader
+torch.manual_seed(0)
+module = build_module(gan=0.1, steps=2)
+trainer = L.Trainer(
+    accelerator="cpu", devices=2, strategy=DDPStrategy(find_unused_parameters=True),
+    max_epochs=-1, logger=False, enable_checkpointing=False, enable_progress_bar=False,
+    enable_model_summary=False, use_distributed_sampler=False, num_sanity_val_steps=0,
+    limit_val_batches=0,
+)
+rank = trainer.global_rank
+trainer.fit(module, loader(offset=rank * 100))
+state = {{n: p.detach() for n, p in module.named_parameters() if p.requires_grad}}
+torch.save({{"state": state, "loss": module.logged["loss/mse/raw"]}}, {out!r} + f"/{{rank}}.pt")
+"""
+
+
+def test_ranks_agree_after_two_steps_on_different_data(tmp_path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT.format(root=str(ROOT), out=str(tmp_path)))
+    environment = {k: v for k, v in os.environ.items() if "PYTEST" not in k}
+    subprocess.run([sys.executable, script], check=True, timeout=200, env=environment)
+    first, second = (torch.load(tmp_path / f"{r}.pt", weights_only=True) for r in (0, 1))
+    assert first["loss"] != second["loss"]  # they did see different data
+    for name, value in first["state"].items():
+        assert torch.equal(value, second["state"][name]), name
+    assert any(v.abs().sum() > 0 for n, v in first["state"].items() if "lora_B" in n)

@@ -1,0 +1,83 @@
+import copy
+
+import torch
+
+from lightning_modules.association import DictionaryAssociationModule
+from lightning_modules.codebook_watch import CodebookWatch
+from lightning_modules.dictionary import (
+    DictionarySettings,
+    DictionaryTraining,
+    VQDictionaryModule,
+)
+from lightning_modules.stepped import StepSettings
+from osdface.losses import build_loss
+from osdface.networks.autoencoder import VQAutoencoder, VQConfig
+from osdface.networks.discriminators import PatchDiscriminator
+from osdface.networks.perceptual import TinyPerceptualNetwork
+from tests.lightning_modules.small import loader
+from tests.lightning_modules.test_distillation import train
+
+SIZES = VQConfig((8, 16), 1, 32, 16, 8)
+
+
+def build(start: int, **settings) -> DictionaryTraining:
+    perceptual = build_loss("lpips", trunk=TinyPerceptualNetwork((8, 8)))
+    discriminator = PatchDiscriminator(filters=8, layers=1)
+    chosen = DictionarySettings(discriminator_start=start, **settings)
+    return DictionaryTraining(VQAutoencoder(SIZES), discriminator, perceptual, chosen)
+
+
+def changed(module: torch.nn.Module, before: dict) -> set[str]:
+    return {n for n, p in module.named_parameters() if not torch.equal(p, before[n])}
+
+
+def test_the_discriminator_rests_until_its_start() -> None:
+    torch.manual_seed(0)
+    module = VQDictionaryModule(build(start=1), StepSettings(1, 1e-2), "lq")
+    before = copy.deepcopy(dict(module.named_parameters()))
+    train(module)
+    assert not any("discriminator" in name for name in changed(module, before))
+    module.settings = StepSettings(3, 1e-2)
+    module.trainer.should_stop = False
+    train(module)
+    names = changed(module, before)
+    assert any("discriminator" in name for name in names)
+    assert any("codebook" in name for name in names)
+    assert "loss/gan" in module.logged and not any("perceptual" in name for name in names)
+
+
+def test_association_counts_earlier_steps_and_learns_its_temperature() -> None:
+    torch.manual_seed(0)
+    module = DictionaryAssociationModule(
+        build(start=5), build(start=50), StepSettings(1, 1e-2), earlier_steps={"hq": 5, "lq": 5}
+    )
+    before = copy.deepcopy(dict(module.named_parameters()))
+    train(module)
+    names = changed(module, before)
+    assert any("hq.discriminator" in name for name in names)
+    assert not any("lq.discriminator" in name for name in names)
+    assert any("log_scale" in name for name in names)
+    assert "loss/association" in module.logged
+
+
+def test_dead_entries_are_restarted_on_time() -> None:
+    torch.manual_seed(0)
+    training = build(99, restart_every=2, restart_idle=2, restart_until=2)
+    module = VQDictionaryModule(training, StepSettings(5, 1e-3), "hq")
+    restarted = []
+    real = training.restart
+    training.restart = lambda *a: restarted.append(real(*a)) or restarted[-1]
+    train(module, loader())
+    assert restarted[2] > 0 and restarted[1] == restarted[3] == restarted[4] == 0
+
+
+def test_watch_measures_a_known_case() -> None:
+    watch = CodebookWatch(["hq", "lq"], 4)
+    torch.manual_seed(0)
+    tokens = torch.randn(1, 3, 2, 2)
+    swapped = tokens.flatten(2)[:, :, [1, 0, 2, 3]].view_as(tokens)
+    watch.add_association(tokens, tokens)
+    watch.add_association(tokens, swapped)
+    figures = watch.compute()
+    assert figures["association/top1_hq_to_lq"] == 0.75
+    assert figures["association/top1_lq_to_hq"] == 0.75
