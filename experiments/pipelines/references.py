@@ -13,16 +13,16 @@ from callbacks.drawing import to_uint8
 from callbacks.image_grid import sample_file_name, save_picture
 from datamodules.faces import FaceDataModule
 from experiments.pipelines.build import build_metrics
-from lightning_modules.distillation import OneStepDistillationModule
 from osdface.files import write_json
+from osdface.networks.generator import OneStepGenerator
 
 
 @torch.no_grad()
 def write_references(
-    cfg: DictConfig, module: OneStepDistillationModule, data: FaceDataModule, folder: Path
+    cfg: DictConfig, generator: OneStepGenerator, data: FaceDataModule, folder: Path
 ) -> None:
     """Scores the references on the held-out pictures; writes figures, specification, samples."""
-    generator = module.generator.eval()
+    generator.eval()
     codec = generator.codec
     rows: dict[str, Callable[[dict[str, Any]], Tensor]] = {
         "degraded": lambda batch: batch["lq"],

@@ -140,8 +140,8 @@ def prepare(cfg: DictConfig, output_dir: Path) -> None:
     ensure_vre(cfg, base.fingerprint)
     references = output_dir / "references"
     if not (references / "metrics.json").is_file():
-        module = build_module(cfg, base)
-        write_references(cfg, module, data, references)
+        seed_everything(cfg)
+        write_references(cfg, build_generator(cfg, base), data, references)
 
 
 def evaluate(cfg: DictConfig, output_dir: Path) -> dict[str, float]:
