@@ -16,14 +16,14 @@ def expand_urls(urls: str | Sequence[str], root: str | Path | None = None) -> li
     """Returns the local shards that are meant, sorted within each pattern.
 
     Args:
-        urls: A path, a glob (``train-*.tar``), a brace range (``train-{000000..000069}.tar``), or a
-            list of those.
+        urls: A path, a glob (``train-*.tar``), a brace range (``train-{000000..000069}.tar``),
+            several of those joined by ``::``, or a list.
         root: Folder that relative patterns are below; None is the working folder.
 
     Raises:
         UserError: A pattern matches nothing, names a shard twice, or is remote.
     """
-    patterns = [urls] if isinstance(urls, str) else list(urls)
+    patterns = urls.split("::") if isinstance(urls, str) else list(urls)
     if not patterns:
         raise UserError("data.urls is empty: give at least one shard, such as 'train-*.tar'.")
     shards: list[Path] = []

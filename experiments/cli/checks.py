@@ -42,6 +42,8 @@ def check(cfg: Any, words: Mapping[str, str]) -> None:
             check_path(key, value)
     if cfg.task == "ablation" and cfg.mode != "fit":
         raise UserError(f"mode={cfg.mode} needs a single experiment, such as experiment=osdface.")
+    if cfg.mode != "fit" and cfg.task != "osdface":
+        raise UserError(f"mode={cfg.mode} is there for experiment=osdface only.")
     if cfg.mode != "fit" and not cfg.checkpoint:
         raise UserError(f"mode={cfg.mode} needs checkpoint=FILE or an export folder.")
     if cfg.trainer.devices == 0 or cfg.trainer.devices < -1 or cfg.trainer.num_nodes < 1:

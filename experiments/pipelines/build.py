@@ -36,6 +36,7 @@ def build_datamodule(cfg: DictConfig, batch_size: int, **changes: Any) -> FaceDa
         "batch_size": batch_size,
         "seed": cfg.seed,
         "cache_dir": str(Path(cfg.cache_dir)),
+        "val_count": int(cfg.data.val_count) or None,
     }
     return FaceDataModule(**{**arguments, **changes})
 

@@ -212,7 +212,7 @@ def run_vre(cfg: DictConfig, output_dir: Path) -> dict[str, float]:
 
 
 def run_dictionaries(cfg: DictConfig, output_dir: Path) -> dict[str, float]:
-    """Trains the dictionaries without association: ``domain=hq``, ``lq`` or both."""
+    """Trains the dictionaries without association."""
     own = cfg.copy()
     own.scale.stage1.association_steps = 0
     return run_vre(own, output_dir)
