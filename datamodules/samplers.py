@@ -66,7 +66,8 @@ class EpochSampler(Sampler[list[Draw]]):
         if size < batch_size * world_size:
             raise UserError(
                 f"There are {size} training images but a batch takes {batch_size} on each of "
-                f"{world_size} process(es): lower scale.stage1.batch_size or scale.stage2.batch_size, or add images."
+                f"{world_size} process(es): lower scale.stage1.batch_size or "
+                "scale.stage2.batch_size, or add images."
             )
         self.size, self.batch_size, self.seed = size, batch_size, seed
         self.rank, self.world_size, self.guard = rank, world_size, guard

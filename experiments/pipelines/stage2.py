@@ -1,5 +1,6 @@
 """Stage 2: one restorer, or the variants of an ablation, on a shared stage 1."""
 
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from experiments.pipelines.references import write_references
 from experiments.pipelines.stage1_cache import ensure_vre
 from lightning_modules.distillation import GANSettings, OneStepDistillationModule
 from lightning_modules.stepped import StepSettings
-from osdface.checkpoints.export import load_vre, save_restorer
+from osdface.checkpoints.export import load_restorer, load_vre, save_restorer
 from osdface.errors import UserError
 from osdface.files import atomic_folder
 from osdface.networks.base import DiffusionBase
@@ -29,6 +30,7 @@ from osdface.networks.discriminators import LatentDiscriminator
 from osdface.networks.embedder import PromptConvs, VisualPrompt, VisualRepresentationEmbedder
 from osdface.networks.generator import OneStepGenerator
 from osdface.networks.lora import DEFAULT_TARGETS, add_lora
+from osdface.paths import find_weight
 
 EXPORT = "export"
 
@@ -108,10 +110,10 @@ def run_variant(cfg: DictConfig, run_dir: Path) -> dict[str, float]:
     chosen = cfg.scale.stage2
     base = open_base(cfg)
     module = build_module(cfg, base)
+    if cfg.init_from is not None:
+        load_restorer(find_weight(str(cfg.init_from), cfg.weights_dir), module.generator)
     settings = FitSettings(
-        label=run_dir.name
-        if run_dir.name.startswith("seed") is False
-        else f"{run_dir.parent.name} {run_dir.name}",
+        label=cfg.variant if cfg.seeds is None else f"{cfg.variant} seed {cfg.seed}",
         job_type="stage2",
         val_every=min(chosen.val_every, chosen.steps),
         log_every=chosen.log_every,
@@ -144,17 +146,25 @@ def prepare(cfg: DictConfig, output_dir: Path) -> None:
         write_references(cfg, build_generator(cfg, base), data, references)
 
 
+def load_checkpoint(path: str) -> dict[str, Any]:
+    """Reads a .ckpt file without running code from it."""
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, OSError, pickle.UnpicklingError) as error:
+        line = str(error).strip().splitlines()[0]
+        raise UserError(f"{path} is no checkpoint that can be read ({line}).") from error
+
+
 def evaluate(cfg: DictConfig, output_dir: Path) -> dict[str, float]:
     """Validates or tests ``checkpoint=`` on the held-out pictures."""
-    if cfg.checkpoint is None:
-        raise UserError(f"mode={cfg.mode} needs checkpoint=FILE, the last.ckpt of a run.")
-    if not Path(cfg.checkpoint).is_file():
-        raise UserError(f"checkpoint={cfg.checkpoint} does not exist.")
     module = build_module(cfg, open_base(cfg))
     trainer = build_trainer(cfg, [])
-    state = torch.load(cfg.checkpoint, map_location="cpu", weights_only=True)
-    module.on_load_checkpoint(state)
-    module.load_state_dict(state["state_dict"], strict=False)
+    if Path(cfg.checkpoint).is_dir():
+        load_restorer(cfg.checkpoint, module.generator)
+    else:
+        state = load_checkpoint(cfg.checkpoint)
+        module.on_load_checkpoint(state)
+        module.load_state_dict(state["state_dict"], strict=False)
     call = trainer.validate if cfg.mode == "validate" else trainer.test
     data = build_data(cfg)
     call(module, dataloaders=data.val_dataloader(), verbose=False)

@@ -16,7 +16,7 @@ from osdface.files import read_json, write_json
 from osdface.networks.autoencoder import VQConfig
 from osdface.networks.embedder import PromptConvs, VisualPrompt, VisualRepresentationEmbedder
 from osdface.networks.generator import OneStepGenerator
-from osdface.networks.lora import lora_state
+from osdface.networks.lora import load_lora_state, lora_state
 
 FORMAT_VERSION = 1
 VRE_FILE = "vre.safetensors"
@@ -136,3 +136,27 @@ def save_restorer(
         "base": base,
     }
     write_json(folder / "config.json", facts | (extra or {}))
+
+
+def load_restorer(folder: str | Path, generator: OneStepGenerator) -> OneStepGenerator:
+    """Loads LoRA and prompt convolutions of a stage-2 export into a generator built alike.
+
+    Args:
+        folder: Export folder of kind "osdface".
+        generator: Has LoRA of the same rank and targets, and a :class:`VisualPrompt`.
+
+    Raises:
+        UserError: The folder is of another kind, or a tensor is missing or does not fit.
+    """
+    read_config(folder, "osdface")
+    source = generator.prompt_source
+    assert isinstance(source, VisualPrompt)
+    state = load_tensors(Path(folder) / PROMPT_FILE)
+    own = source.convs.state_dict()
+    for key in sorted(own.keys() | state.keys()):
+        if key not in own or key not in state or own[key].shape != state[key].shape:
+            raise UserError(f"{folder}/{PROMPT_FILE}: tensor {key!r} is missing or does not fit.")
+    source.convs.load_state_dict(state)
+    load_lora_state(generator.unet, load_tensors(Path(folder) / LORA_FILE))
+    source.embedder.load_state_dict(load_vre(folder, source.embedder.count).state_dict())
+    return generator

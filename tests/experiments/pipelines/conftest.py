@@ -1,4 +1,4 @@
-"""Whole experiments in a few steps: the real code at the real tiny scale, fewer and smaller steps."""
+"""Whole experiments in a few steps: the real code at the real tiny scale, only shorter."""
 
 from collections.abc import Callable
 from pathlib import Path

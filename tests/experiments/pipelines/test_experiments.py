@@ -84,6 +84,22 @@ def test_validate_repeats_the_figures_of_the_run(osdface_run, run_fast, tmp_path
     assert before["identity"] == pytest.approx(after["identity"], abs=1e-5)
 
 
+def test_export_folder_gives_the_same_figures_as_the_checkpoint(
+    osdface_run, run_fast, tmp_path
+) -> None:
+    export = osdface_run / "export"
+    assert run_fast("osdface", tmp_path / "v", mode="test", checkpoint=export) == 0
+    before, after = (read_json(f / "metrics.json") for f in (osdface_run, tmp_path / "v"))
+    assert before["psnr"] == pytest.approx(after["psnr"], abs=1e-4)
+
+
+def test_a_broken_checkpoint_is_a_sentence(run_fast, tmp_path, capsys) -> None:
+    (tmp_path / "broken.ckpt").write_bytes(b"not a checkpoint")
+    changes = {"mode": "validate", "checkpoint": tmp_path / "broken.ckpt"}
+    assert run_fast("osdface", tmp_path / "v", **changes) == 2
+    assert "no checkpoint" in capsys.readouterr().err
+
+
 def test_missing_checkpoint_is_a_sentence(run_fast, tmp_path, capsys) -> None:
     assert run_fast("osdface", tmp_path, mode="test", checkpoint=tmp_path / "no.ckpt") == 2
     assert "there is no" in capsys.readouterr().err
