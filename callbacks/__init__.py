@@ -5,10 +5,10 @@ from callbacks.ema import EMA
 from callbacks.image_grid import ImageGrid
 from callbacks.progress import StepProgress
 from callbacks.run_log import RunLog
-from callbacks.status import StatusFile, read_status, write_status
+from callbacks.status import StatusFile
 from callbacks.throughput import Throughput
-from callbacks.wandb_folder import sync_command
 from callbacks.wandb_run import WandbRun
+from osdface.run_folder import read_status, sync_command, write_status
 
 __all__ = [
     "EMA",

@@ -7,53 +7,14 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from callbacks.values import current_step
-from osdface.files import read_json, write_json
-
-
-def one_line(error: BaseException) -> str:
-    """Returns an exception as one line: the type's name and the first line of its message."""
-    message = (str(error).strip().splitlines() or [""])[0]
-    return f"{type(error).__name__}: {message}" if message else type(error).__name__
-
-
-def read_status(run_dir: str | Path) -> dict[str, Any]:
-    """Reads ``status.json``; a missing or broken file gives an empty dict."""
-    try:
-        status = read_json(Path(run_dir) / "status.json")
-    except (OSError, ValueError):
-        return {}
-    return status if isinstance(status, dict) else {}
-
-
-def write_status(
-    run_dir: str | Path,
-    status: str,
-    reason: str | None = None,
-    step: int = 0,
-    seconds: float = 0.0,
-    wandb_run: str | None = None,
-) -> None:
-    """Writes ``status.json`` atomically.
-
-    ``status``: ``running``, ``finished`` or ``failed``; ``reason``: one line, of a failure;
-    ``step``: generator steps done; ``seconds``: wall time over all resumes; ``wandb_run``: the
-    W&B run's id or address.
-    """
-    value = {
-        "status": status,
-        "reason": reason,
-        "step": int(step),
-        "seconds": round(float(seconds), 2),
-        "wandb_run": wandb_run,
-    }
-    write_json(Path(run_dir) / "status.json", value)
+from osdface.run_folder import one_line, read_status, write_status
 
 
 class StatusFile(Callback):
     """Keeps ``status.json`` at ``running`` with step and seconds, and at ``failed`` on an error.
 
     It does not write ``finished``: a run has finished once its metrics and its export are on
-    disk too, which the experiment's code knows and writes with ``write_status``.
+    disk too, which the experiment's code knows and writes with ``update_status``.
     """
 
     def __init__(

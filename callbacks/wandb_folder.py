@@ -1,8 +1,7 @@
-"""What W&B keeps in a run folder: mode, run id, offline runs and the command that uploads them."""
+"""The W&B run of a run folder: account, mode and run id."""
 
 import netrc
 import os
-import shlex
 from pathlib import Path
 from urllib.parse import urlparse
 from uuid import uuid4
@@ -47,14 +46,3 @@ def stable_run_id(run_dir: Path, run_id: str | None = None) -> str:
     run_id = run_id or uuid4().hex[:8]
     write_text(path, run_id + "\n")
     return run_id
-
-
-def offline_folders(run_dir: str | Path) -> list[Path]:
-    """Returns the offline run folders below a run folder, oldest first."""
-    return sorted(Path(run_dir).glob("wandb/offline-run-*"))
-
-
-def sync_command(run_dir: str | Path) -> str | None:
-    """Returns the ``wandb sync`` command for a run folder, None if nothing is offline."""
-    folders = offline_folders(run_dir)
-    return " ".join(["wandb", "sync", *(shlex.quote(str(f)) for f in folders)]) if folders else None

@@ -10,9 +10,9 @@ import wandb
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_only
 
-from callbacks.status import one_line
 from callbacks.values import EverySteps, current_step, numbers, training_values, validation_values
-from callbacks.wandb_folder import offline_folders, resolve_mode, stable_run_id, sync_command
+from callbacks.wandb_folder import resolve_mode, stable_run_id
+from osdface.run_folder import offline_folders, one_line, sync_command
 
 STEP = "generator_step"
 

@@ -7,8 +7,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lightning_modules.stepped import SteppedModule, StepSettings, adam
-from osdface.networks.identity import ArcMarginHead, TinyIdentityNetwork
-from osdface.networks.perceptual import TinyPerceptualHeads, TinyPerceptualNetwork
+from osdface.networks.tiny_identity import ArcMarginHead, TinyIdentityNetwork
+from osdface.networks.tiny_perceptual import TinyPerceptualHeads, TinyPerceptualNetwork
 
 
 def pair_accuracy(embeddings: Tensor, identities: Tensor) -> dict[str, float]:

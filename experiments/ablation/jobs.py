@@ -8,24 +8,18 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from experiments.ablation.status import is_finished, read_status, update_status
 from experiments.cli import tasks
 from experiments.cli.compose import plain
 from experiments.cli.folders import dump_config
 from experiments.cli.ranks import is_follower
 from osdface.files import write_json, write_text
+from osdface.run_folder import is_finished, one_line, read_status, update_status
 
 
 def variant_dir(output_dir: Path, variant: str, seed: int, seeds: Any) -> Path:
     """Returns ``<variant>``, with several seeds ``<variant>/seed-<k>``."""
     folder = output_dir / variant
     return folder / f"seed-{seed}" if seeds is not None and len(seeds) > 1 else folder
-
-
-def one_line(error: BaseException) -> str:
-    """Returns ``Type: first line of the message``."""
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0].strip()}"[:300] if lines else type(error).__name__
 
 
 def with_status(folder: Path, run: Callable[[], Any]) -> Any:
@@ -36,7 +30,7 @@ def with_status(folder: Path, run: Callable[[], Any]) -> Any:
     """
     if is_follower():
         return run()
-    before = float(read_status(folder)["seconds"])
+    before = float(read_status(folder).get("seconds", 0.0))
     start = time.monotonic()
     (folder / "error.txt").unlink(missing_ok=True)
     update_status(folder, status="running", reason=None)

@@ -9,8 +9,8 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from experiments.ablation.status import read_status, update_status
 from experiments.cli.words import to_argv
+from osdface.run_folder import read_status, update_status
 
 _PATIENCE_S = 30
 
@@ -50,7 +50,7 @@ def run_words(words: Mapping[str, str]) -> int:
 def run_variant_apart(words: Mapping[str, str], folder: Path) -> bool:
     """Trains one variant in a process of its own; returns False if it failed."""
     code = run_words(words)
-    status = read_status(folder)["status"]
+    status = read_status(folder).get("status")
     if code == 0 and status == "finished":
         return True
     if status != "failed":

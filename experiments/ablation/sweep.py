@@ -7,12 +7,12 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from experiments.ablation.closing import table
-from experiments.ablation.jobs import one_line, run_variant, variant_dir
+from experiments.ablation.jobs import run_variant, variant_dir
 from experiments.ablation.processes import part_words, run_variant_apart, run_words
-from experiments.ablation.status import is_finished
 from experiments.cli import tasks
 from experiments.cli.compose import jobs_of
 from experiments.cli.ranks import is_follower, several_devices
+from osdface.run_folder import is_finished, one_line
 
 REPORT = "ablation.csv"
 

@@ -10,7 +10,6 @@ from omegaconf import DictConfig
 from experiments.ablation import sweep as ablation
 from experiments.ablation.closing import closing_lines
 from experiments.ablation.jobs import run_single
-from experiments.ablation.status import is_finished
 from experiments.cli.checks import check
 from experiments.cli.compose import compose_words, plain, variants_of
 from experiments.cli.environment import describe, git_commit
@@ -22,6 +21,7 @@ from experiments.cli.values import escaped, to_hydra
 from experiments.cli.words import parse_words, to_argv
 from osdface.errors import UserError
 from osdface.files import read_json, write_json, write_text
+from osdface.run_folder import is_finished
 
 ENVIRONMENT = "environment.json"
 

@@ -13,7 +13,8 @@ from osdface.metrics import RestorationMetrics
 from osdface.networks.autoencoder import VQConfig
 from osdface.networks.base import DiffusionBase, build_base, load_base
 from osdface.networks.identity import load_identity
-from osdface.networks.perceptual import PerceptualTrunk, load_trunk
+from osdface.networks.perceptual import load_trunk
+from osdface.networks.trunk import PerceptualTrunk
 from osdface.paths import find_weight
 
 

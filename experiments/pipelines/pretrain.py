@@ -20,9 +20,9 @@ from osdface.errors import UserError
 from osdface.files import atomic_folder, write_json
 from osdface.networks.base import build_base, load_vae, save_base
 from osdface.networks.caption import CaptionEmbedding
-from osdface.networks.identity import ArcMarginHead, TinyIdentityNetwork
 from osdface.networks.latents import LatentCodec
-from osdface.networks.perceptual import TinyPerceptualHeads, TinyPerceptualNetwork
+from osdface.networks.tiny_identity import ArcMarginHead, TinyIdentityNetwork
+from osdface.networks.tiny_perceptual import TinyPerceptualHeads, TinyPerceptualNetwork
 from osdface.paths import find_weight
 
 EXPORT = "export"

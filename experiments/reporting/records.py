@@ -9,10 +9,10 @@ from typing import Any
 
 import yaml
 
-from callbacks.status import read_status
 from experiments.cli.variants import variant_names
 from osdface.errors import UserError
 from osdface.files import read_json
+from osdface.run_folder import read_status
 
 REFERENCES = ("degraded", "lq_roundtrip", "hq_roundtrip", "untrained")
 

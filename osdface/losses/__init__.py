@@ -14,7 +14,7 @@ from osdface.losses.lpips import LPIPS
 from osdface.losses.perceptual import PerceptualLoss
 from osdface.losses.pixel import L1, MSE
 from osdface.networks.identity import IdentityEncoder
-from osdface.networks.perceptual import PerceptualTrunk
+from osdface.networks.trunk import PerceptualTrunk
 
 __all__ = ["LOSS_NAMES", "WeightedLosses", "build_loss"]
 

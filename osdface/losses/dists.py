@@ -7,7 +7,8 @@ from torch import Tensor
 
 from osdface.errors import UserError
 from osdface.losses.perceptual import PerceptualLoss, require_pooling, wheel_file
-from osdface.networks.perceptual import VGG16_CHANNELS, PerceptualTrunk
+from osdface.networks.trunk import PerceptualTrunk
+from osdface.networks.vgg16 import VGG16_CHANNELS
 
 _C = 1e-6  # c1 = c2 of the paper's released code
 

@@ -4,7 +4,8 @@ import torch
 from torch import Tensor
 
 from osdface.losses.perceptual import PerceptualLoss, require_pooling, wheel_file
-from osdface.networks.perceptual import VGG16_CHANNELS, PerceptualTrunk
+from osdface.networks.trunk import PerceptualTrunk
+from osdface.networks.vgg16 import VGG16_CHANNELS
 
 
 class LPIPS(PerceptualLoss):

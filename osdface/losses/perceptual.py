@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from osdface.errors import UserError
-from osdface.networks.perceptual import PerceptualTrunk
+from osdface.networks.trunk import PerceptualTrunk
 
 
 class PerceptualLoss(nn.Module):

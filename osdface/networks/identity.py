@@ -2,41 +2,20 @@
 
 import difflib
 import importlib
-import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from osdface.errors import UserError
-from osdface.networks.perceptual import (
-    IMAGENET_MEAN,
-    IMAGENET_STD,
-    read_architecture,
-    save_network,
-)
+from osdface.networks.alignment import ArcFaceCrop, resize
+from osdface.networks.mobilefacenet import ImageNetCrop, MobileFaceNet
+from osdface.networks.tiny_identity import TinyIdentityNetwork
 from osdface.paths import find_weight
 
-# Eyes, nose, mouth corners in pixels of the 512 x 512 FFHQ crop and the 112 x 112 ArcFace crop.
-FFHQ_TEMPLATE = (
-    (192.98138, 239.94708),
-    (318.90277, 240.1936),
-    (256.63416, 314.01935),
-    (201.26117, 371.41043),
-    (313.08905, 371.15118),
-)
-ARCFACE_TEMPLATE = (
-    (38.2946, 51.6963),
-    (73.5318, 51.5014),
-    (56.0252, 71.7366),
-    (41.5493, 92.3655),
-    (70.7299, 92.2041),
-)
 _FILES = {
     "tiny_a": "shipped:identity_a.safetensors",
     "tiny_b": "shipped:identity_b.safetensors",
@@ -44,217 +23,6 @@ _FILES = {
     "mobilefacenet": "mobilefacenet_foamliu.pt",
     "w600k_mbf": "w600k_mbf.onnx",
 }
-
-
-def _convolution(before: int, after: int, stride: int = 1) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv2d(before, after, 3, stride, 1, bias=False), nn.BatchNorm2d(after), nn.PReLU(after)
-    )
-
-
-class _Residual(nn.Module):
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.convolution = _convolution(width, width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x + self.convolution(x)
-
-
-class TinyIdentityNetwork(nn.Module):
-    """Our stand-in for ArcFace: a small convolutional network with 0.3 M parameters.
-
-    (B, 3, H, W) in [-1, 1], resized to 64 x 64 -> (B, 128) of unit norm. Its BatchNorm learns
-    statistics in training only. Source: ours; trained with :class:`ArcMarginHead`.
-    """
-
-    size = 64
-
-    def __init__(self, widths: tuple[int, ...] = (32, 64, 128), embedding_size: int = 128):
-        super().__init__()
-        self.widths, self.embedding_size = tuple(widths), embedding_size
-        stages, before = [], 3
-        for width in self.widths:
-            stages += [_convolution(before, width, 2), _Residual(width)]
-            before = width
-        self.stages = nn.Sequential(*stages)
-        # As in MobileFaceNet a learned weight per position, because a face has fixed places.
-        side = self.size >> len(self.widths)
-        self.places = nn.Conv2d(before, before, side, groups=before, bias=False)
-        self.project = nn.Linear(before, embedding_size, bias=False)
-        self.norm = nn.BatchNorm1d(embedding_size)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.stages(resize(x, self.size))
-        return F.normalize(self.norm(self.project(self.places(x).flatten(1))))
-
-    def save(self, path: str | Path, **notes: str) -> None:
-        """Writes the weights as safetensors; ``notes`` (how it was trained) go to the metadata."""
-        architecture = {
-            "type": type(self).__name__,
-            "widths": self.widths,
-            "embedding_size": self.embedding_size,
-        }
-        save_network(self, path, architecture, notes)
-
-    @classmethod
-    def load(cls, path: str | Path) -> "TinyIdentityNetwork":
-        """Reads a file of :meth:`save`; UserError if it is something else."""
-        options = read_architecture(path, cls.__name__)
-        network = cls(tuple(options["widths"]), options["embedding_size"])
-        network.load_state_dict(load_file(path))
-        return network
-
-
-class ArcMarginHead(nn.Module):
-    """Classifier with an additive angular margin, for training an identity network.
-
-    Logits are ``scale * cos(theta)``, for the true class ``scale * cos(theta + margin)``; where
-    theta + margin > pi the cosine would rise again and ``cos(theta) - margin * sin(margin)`` is
-    used. Source: ArcFace (Deng et al.), equation 3 and its released code.
-    """
-
-    def __init__(
-        self,
-        num_classes: int,
-        margin: float = 0.3,
-        scale: float = 16.0,
-        embedding_size: int = 128,
-    ) -> None:
-        super().__init__()
-        self.margin, self.scale = margin, scale
-        self.weight = nn.Parameter(torch.randn(num_classes, embedding_size))
-
-    def forward(self, embeddings: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Maps (B, D) unit-norm embeddings and (B,) labels to logits (B, num_classes)."""
-        cosine = F.linear(embeddings, F.normalize(self.weight))
-        if labels is None:
-            return self.scale * cosine
-        true = cosine.gather(1, labels[:, None])
-        sine = (1 - true.square()).clamp(min=1e-7).sqrt()  # the root's slope at 0 is infinite
-        shifted = true * math.cos(self.margin) - sine * math.sin(self.margin)
-        linear = true - self.margin * math.sin(self.margin)
-        shifted = torch.where(true > -math.cos(self.margin), shifted, linear)
-        return self.scale * cosine.scatter(1, labels[:, None], shifted)
-
-
-class _Separable(nn.Module):
-    """Names of the members below are those of the released file."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.depthwise = nn.Conv2d(width, width, 3, padding=1, groups=width, bias=False)
-        self.pointwise = nn.Conv2d(width, width, 1, bias=False)
-        self.bn1, self.bn2 = nn.BatchNorm2d(width), nn.BatchNorm2d(width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.relu(self.bn2(self.pointwise(F.relu(self.bn1(self.depthwise(x))))))
-
-
-def _relu6(before: int, after: int, kernel: int, stride: int = 1, groups: int = 1) -> nn.Sequential:
-    convolution = nn.Conv2d(before, after, kernel, stride, kernel // 2, groups=groups, bias=False)
-    return nn.Sequential(convolution, nn.BatchNorm2d(after), nn.ReLU6())
-
-
-class _InvertedResidual(nn.Module):
-    def __init__(self, before: int, after: int, stride: int, expansion: int) -> None:
-        super().__init__()
-        hidden = before * expansion
-        self.shortcut = stride == 1 and before == after
-        self.conv = nn.Sequential(
-            _relu6(before, hidden, 1),
-            _relu6(hidden, hidden, 3, stride, groups=hidden),
-            nn.Conv2d(hidden, after, 1, bias=False),
-            nn.BatchNorm2d(after),
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x + self.conv(x) if self.shortcut else self.conv(x)
-
-
-class MobileFaceNet(nn.Module):
-    """MobileFaceNet of 1.0 M parameters: (B, 3, 112, 112), ImageNet-normalised RGB -> (B, 128).
-
-    Source: Chen et al., table 1, with the choices of foamliu/MobileFaceNet (Apache-2.0), whose
-    weights it loads.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv1 = _relu6(3, 64, 3, 2)
-        self.dw_conv = _Separable(64)
-        blocks, before = [], 64
-        for expansion, width, repeats, stride in (
-            (2, 64, 5, 2),
-            (4, 128, 1, 2),
-            (2, 128, 6, 1),
-            (4, 128, 1, 2),
-            (2, 128, 2, 1),
-        ):
-            for repeat in range(repeats):
-                blocks.append(_InvertedResidual(before, width, 1 if repeat else stride, expansion))
-                before = width
-        self.features = nn.Sequential(*blocks)
-        self.conv2 = _relu6(128, 512, 1)
-        self.gdconv = nn.Sequential()
-        self.gdconv.add_module("depthwise", nn.Conv2d(512, 512, 7, groups=512, bias=False))
-        self.gdconv.add_module("bn", nn.BatchNorm2d(512))
-        self.conv3 = nn.Conv2d(512, 128, 1)
-        self.bn = nn.BatchNorm2d(128)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.conv2(self.features(self.dw_conv(self.conv1(x))))
-        return self.bn(self.conv3(self.gdconv(x))).flatten(1)
-
-
-def resize(x: Tensor, size: int) -> Tensor:
-    """Resizes (B, C, H, W) to (B, C, size, size), bilinear with antialiasing (as PIL does)."""
-    if x.shape[-2:] == (size, size):
-        return x
-    return F.interpolate(x, (size, size), mode="bilinear", antialias=True, align_corners=False)
-
-
-def fit_similarity(source: Any, target: Any) -> np.ndarray:
-    """Returns the (2, 3) similarity that maps points (N, 2) onto others with least squares.
-
-    Rotation, uniform scale, shift, no reflection: a point is the complex number x + iy, and the
-    map is z -> a z + b.
-    """
-    points, images = (np.asarray(p, float) @ (1, 1j) for p in (source, target))
-    centred = points - points.mean()
-    a = np.vdot(centred, images - images.mean()) / np.vdot(centred, centred)
-    b = images.mean() - a * points.mean()
-    return np.array([[a.real, -a.imag, b.real], [a.imag, a.real, b.imag]])
-
-
-def _arcface_theta() -> Tensor:
-    """Returns the affine_grid matrix that takes ArcFace's crop out of an FFHQ crop."""
-    matrix = np.vstack([fit_similarity(FFHQ_TEMPLATE, ARCFACE_TEMPLATE), (0, 0, 1)])
-
-    # Normalised coordinates (align_corners=False) count from the image's border, pixels from the
-    # first pixel's centre: x = (2 pixel + 1) / size - 1. They do not depend on the resolution.
-    def pixels(size: int) -> np.ndarray:
-        return np.array([[size / 2, 0, size / 2 - 0.5], [0, size / 2, size / 2 - 0.5], [0, 0, 1]])
-
-    theta = np.linalg.inv(pixels(512)) @ np.linalg.inv(matrix) @ pixels(112)
-    return torch.tensor(theta[:2])
-
-
-class ArcFaceCrop(nn.Module):
-    """Warps an FFHQ crop (B, 3, R, R) of any R to ArcFace's 112 x 112 template, differentiably."""
-
-    theta: Tensor
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.register_buffer("theta", _arcface_theta(), persistent=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        # At 150 the crop's scale is 1. Sampling a larger image directly would alias.
-        x = resize(x, 150) if x.shape[-1] > 150 else x
-        theta = self.theta.to(x).expand(len(x), 2, 3)
-        grid = F.affine_grid(theta, [len(x), x.shape[1], 112, 112], align_corners=False)
-        return F.grid_sample(x, grid, padding_mode="border", align_corners=False)
 
 
 class IdentityEncoder(nn.Module):
@@ -297,19 +65,6 @@ class _Resize(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return resize(x, self.size)
-
-
-class _ImageNetCrop(ArcFaceCrop):
-    mean: Tensor
-    std: Tensor
-
-    def __init__(self) -> None:
-        super().__init__()
-        for name, values in (("mean", IMAGENET_MEAN), ("std", IMAGENET_STD)):
-            self.register_buffer(name, torch.tensor(values).view(1, 3, 1, 1), persistent=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return ((super().forward(x) + 1) / 2 - self.mean) / self.std
 
 
 class _OnnxNetwork(nn.Module):
@@ -373,7 +128,7 @@ def load_identity(spec: str, weights_dir: str | Path | None = None) -> IdentityE
     if spec == "mobilefacenet":
         network = MobileFaceNet()
         network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
-        return IdentityEncoder(network, spec, prepare=_ImageNetCrop())
+        return IdentityEncoder(network, spec, prepare=ImageNetCrop())
     if spec == "w600k_mbf":
         return IdentityEncoder(
             _OnnxNetwork(path), spec, prepare=ArcFaceCrop(), differentiable=False

@@ -48,8 +48,3 @@ def test_seconds_go_on_after_a_resume_and_not_in_a_fresh_run(toy, tmp_path):
     assert 500 <= read_status(tmp_path)["seconds"] < 600
     fit(module(max_steps=4), StatusFile(tmp_path))
     assert read_status(tmp_path)["seconds"] < 100
-
-
-def test_a_broken_status_reads_as_empty(tmp_path):
-    (tmp_path / "status.json").write_text("{")
-    assert read_status(tmp_path) == {}

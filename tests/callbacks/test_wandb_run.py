@@ -10,7 +10,8 @@ import wandb
 from wandb.proto import wandb_internal_pb2
 
 from callbacks import ImageGrid, StepCheckpoint, WandbRun, find_last, sync_command
-from callbacks.wandb_folder import has_account, offline_folders, resolve_mode, stable_run_id
+from callbacks.wandb_folder import has_account, resolve_mode, stable_run_id
+from osdface.run_folder import offline_folders
 
 
 def records(folder):

@@ -13,7 +13,7 @@ from lightning_modules.stepped import StepSettings
 from osdface.losses import build_loss
 from osdface.networks.autoencoder import VQAutoencoder, VQConfig
 from osdface.networks.discriminators import PatchDiscriminator
-from osdface.networks.perceptual import TinyPerceptualNetwork
+from osdface.networks.tiny_perceptual import TinyPerceptualNetwork
 from tests.lightning_modules.small import loader
 from tests.lightning_modules.test_distillation import train
 

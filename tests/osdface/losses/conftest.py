@@ -6,7 +6,8 @@ from torch import Tensor, nn
 from torchvision.models import vgg
 
 from osdface.networks.identity import IdentityEncoder
-from osdface.networks.perceptual import PerceptualTrunk, VGG16Trunk
+from osdface.networks.trunk import PerceptualTrunk
+from osdface.networks.vgg16 import VGG16Trunk
 
 
 class SmallTrunk(PerceptualTrunk):

@@ -18,7 +18,7 @@ from osdface.metrics import (
     RestorationMetrics,
 )
 from osdface.networks.identity import IdentityEncoder
-from osdface.networks.perceptual import TinyPerceptualNetwork
+from osdface.networks.tiny_perceptual import TinyPerceptualNetwork
 
 
 class MeanColour(nn.Module):
