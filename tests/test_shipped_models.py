@@ -34,8 +34,7 @@ def portraits() -> list[np.ndarray]:
 @pytest.fixture(scope="module")
 def degraded(portraits) -> torch.Tensor:
     recipe = build_degradation({"preset": "waveface", "strength_scale": 0.35})
-    damaged = [degrade(p, recipe, 0, 0, str(n)) for n, p in enumerate(portraits)]
-    return torch.from_numpy(np.stack(damaged)).permute(0, 3, 1, 2).float() * 2 - 1
+    return to_tensor([degrade(p, recipe, 0, 0, str(n)) for n, p in enumerate(portraits)])
 
 
 def psnr(restored: torch.Tensor, target: torch.Tensor) -> float:
