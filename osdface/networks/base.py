@@ -16,7 +16,7 @@ from torch import Tensor
 
 from osdface.checkpoints.taesd import is_taesd, load_taesd
 from osdface.errors import UserError
-from osdface.files import read_json, sha256_file
+from osdface.files import read_json, sha256_file, write_json
 from osdface.networks.latents import LatentCodec
 
 # Stable Diffusion 2.1-base, from its public configuration (R): 865.910724 M and 83.653863 M.
@@ -164,3 +164,7 @@ def save_base(base: DiffusionBase, folder: str | Path, half_unet: bool = False) 
     base.unet.save_pretrained(folder / "unet")
     base.unet.to(dtype)
     DDPMScheduler(**SD_SCHEDULE).save_pretrained(folder / "scheduler")
+    for part in ("vae", "unet"):
+        config = read_json(folder / part / "config.json")
+        config.pop("_name_or_path", None)  # a path of the machine that trained it
+        write_json(folder / part / "config.json", config)
