@@ -139,7 +139,8 @@ def prepare(cfg: DictConfig, output_dir: Path) -> None:
     data.prepare_data()
     data.setup()
     base = open_base(cfg)
-    ensure_vre(cfg, base.fingerprint)
+    if not cfg.vre.random:
+        ensure_vre(cfg, base.fingerprint)
     references = output_dir / "references"
     if not (references / "metrics.json").is_file():
         seed_everything(cfg)

@@ -41,7 +41,9 @@ class VisualRepresentationEmbedder(nn.Module):
         self.config, self.count = config, count
         self.encoder = build_encoder(config)
         self.quant_conv = nn.Conv2d(config.channels[-1], config.embedding_dim, 1)
-        self.codebook = nn.Parameter(torch.zeros(config.entries, config.embedding_dim))
+        bound = 1.0 / config.entries
+        entries = torch.empty(config.entries, config.embedding_dim).uniform_(-bound, bound)
+        self.codebook = nn.Parameter(entries)
 
     def tokens(self, images: Tensor) -> Tensor:
         """Maps images (B, 3, H, W) in [-1, 1] to tokens (B, h * w, C)."""

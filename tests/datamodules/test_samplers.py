@@ -112,7 +112,7 @@ def test_a_state_of_another_run_is_refused(change):
 def test_too_few_images_are_told():
     with pytest.raises(UserError, match=r"5 training images .* 2 on each of 3"):
         EpochSampler(5, 2, 0, 0, 3)
-    with pytest.raises(UserError, match="batch_size is 0"):
+    with pytest.raises(UserError, match="batch size is 0"):
         EpochSampler(5, 0)
     with pytest.raises(UserError, match="2 validation images for 3"):
         ValidationSampler(2, 1, 0, 3)
