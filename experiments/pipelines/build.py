@@ -48,16 +48,21 @@ def vq_config(cfg: DictConfig) -> VQConfig:
     return VQConfig.from_dict({name: plain(cfg.scale.vre[name]) for name in names})
 
 
-def open_base(cfg: DictConfig) -> DiffusionBase:
-    """Loads ``base.path``, or builds random weights where ``base.random`` asks for them."""
-    if cfg.base.random:
-        return build_base(plain(cfg.scale.base.unet), plain(cfg.scale.base.vae))
+def base_folder(cfg: DictConfig) -> Path:
+    """Returns the folder that ``base.path`` names."""
     if cfg.base.path is None:
         raise UserError(
             f"scale={cfg.scale.name} needs base.path=FOLDER, a base in diffusers' layout "
             "(or base.random=true for measurements)."
         )
-    return load_base(find_weight(str(cfg.base.path), cfg.weights_dir))
+    return find_weight(str(cfg.base.path), cfg.weights_dir)
+
+
+def open_base(cfg: DictConfig) -> DiffusionBase:
+    """Loads ``base.path``, or builds random weights where ``base.random`` asks for them."""
+    if cfg.base.random:
+        return build_base(plain(cfg.scale.base.unet), plain(cfg.scale.base.vae))
+    return load_base(base_folder(cfg))
 
 
 def build_perceptual(cfg: DictConfig, name: str, trunk: str) -> nn.Module:

@@ -9,6 +9,7 @@ from omegaconf import DictConfig
 
 from datamodules.faces import FaceDataModule
 from experiments.pipelines.build import (
+    base_folder,
     build_datamodule,
     build_losses,
     build_metrics,
@@ -135,10 +136,12 @@ def run_variant(cfg: DictConfig, run_dir: Path) -> dict[str, float]:
 def prepare(cfg: DictConfig, output_dir: Path) -> None:
     """Makes what all variants share: data, stage 1 and the reference rows; idempotent."""
     seed_everything(cfg)
+    # What can be missing comes first: an hour of drawing or training must not end in a sentence.
+    base = open_base(cfg)
+    build_metrics(cfg)
     data = build_data(cfg)
     data.prepare_data()
     data.setup()
-    base = open_base(cfg)
     if not cfg.vre.random:
         ensure_vre(cfg, base.fingerprint)
     references = output_dir / "references"
@@ -178,5 +181,11 @@ def run(cfg: DictConfig, output_dir: Path) -> dict[str, float]:
         figures = evaluate(cfg, output_dir)
         print("  ".join(f"{name} {value:.4f}" for name, value in figures.items()))
         return figures
+    # Only to say at once what is missing.
+    if not cfg.base.random:
+        base_folder(cfg)
+    weights = loss_weights(cfg)
+    weights.pop("gan", None)
+    build_losses(cfg, weights)
     prepare(cfg, output_dir)
     return run_variant(cfg, output_dir)

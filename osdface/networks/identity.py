@@ -85,7 +85,9 @@ class _OnnxNetwork(nn.Module):
             raise UserError(
                 "The identity network w600k_mbf needs onnxruntime: pip install onnxruntime."
             ) from None
-        return runtime.InferenceSession(str(self.path), providers=["CPUExecutionProvider"])
+        options = runtime.SessionOptions()
+        options.log_severity_level = 3  # it warns of every batch larger than the exported one
+        return runtime.InferenceSession(str(self.path), options, providers=["CPUExecutionProvider"])
 
     def __getstate__(self) -> dict[str, Any]:
         # A session cannot be copied, and metrics are.

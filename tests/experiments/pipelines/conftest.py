@@ -57,7 +57,7 @@ def run_fast(cache_dir) -> Callable[..., int]:
     """Runs the real command line in this process; returns its exit status."""
 
     def run(experiment: str, output_dir: Path, **changes: object) -> int:
-        words = fast_words(cache_dir=cache_dir, output_dir=output_dir, **changes)
+        words = fast_words(**{"cache_dir": cache_dir, "output_dir": output_dir, **changes})
         return main([f"experiment={experiment}", *words])
 
     return run

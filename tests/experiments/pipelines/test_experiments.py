@@ -113,3 +113,22 @@ def test_same_seed_same_start_for_all_variants(run_fast, tmp_path) -> None:
         with open(tmp_path / "o" / variant / "metrics.csv", newline="") as file:
             first[variant] = next(csv.DictReader(file))["loss/mse/raw"]
     assert first["mse"] == first["full"] == first["no_gan"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"scale": "sd21"}, "needs base.path="),
+        ({"base.path": "TMP"}, "no unet/config.json"),
+        ({"scale.stage2.identity_loss": "tiny_b"}, "score with another one"),
+        ({"scale.stage2.perceptual_metric": "vgg16"}, "vgg16-397923af.pth"),
+    ],
+)
+def test_what_is_missing_is_said_before_anything_is_drawn(
+    changes, said, run_fast, tmp_path, capsys
+) -> None:
+    changes = {key: tmp_path if value == "TMP" else value for key, value in changes.items()}
+    cache = tmp_path / "cache"
+    assert run_fast("osdface", tmp_path / "o", cache_dir=cache, **changes) == 2
+    assert said in capsys.readouterr().err
+    assert not cache.exists()
