@@ -68,13 +68,12 @@ class DictionaryAssociationModule(SteppedModule):
         self.untoggle_optimizer(generator_optimizer)
         self._update_discriminators(discriminator_optimizer, batch, passed)
         for domain, dictionary in self.dictionaries.items():
-            restarted = dictionary.restart(
-                passed[domain].tokens,
-                passed[domain].quantized.indices,
-                self.generator_step,
-                self.seed,
-            )
-            self.logged[f"codebook/{domain}/restarted"] = float(restarted)
+            if self.completes_step:
+                own_step = self.earlier_steps[domain] + self.generator_step
+                restarted = dictionary.restart(
+                    passed[domain].tokens, passed[domain].quantized.indices, own_step, self.seed
+                )
+                self.logged[f"codebook/{domain}/restarted"] = float(restarted)
         self.finish_micro_batch()
 
     def _update_discriminators(self, optimizer: Any, batch: dict[str, Any], passed: dict) -> None:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 
 from lightning_modules.codebook_watch import CodebookWatch
 from lightning_modules.stepped import SteppedModule, StepSettings
@@ -83,15 +83,26 @@ class DictionaryTraining(nn.Module):
         return self.adversarial.discriminator(self.discriminator(images), fake)
 
     def restart(self, tokens: Tensor, indices: Tensor, step: int, seed: int) -> int:
-        """Counts idle entries and, when it is time, restarts the dead ones; returns how many."""
+        """Counts idle entries and, when it is time, restarts the dead ones; returns how many.
+
+        An entry is idle if no rank used it. Rank zero's tokens replace the dead entries on all
+        ranks, so that the codebooks stay one.
+        """
         chosen, quantizer = self.settings, self.autoencoder.quantizer
-        quantizer.count_idle(indices)
-        due = chosen.restart_every and step % chosen.restart_every == 0
+        used = torch.zeros_like(quantizer.idle_steps)
+        used[indices.unique()] = 1
+        if distributed.is_initialized():
+            distributed.all_reduce(used, op=distributed.ReduceOp.MAX)
+        quantizer.count_idle(used.nonzero().flatten())
+        due = chosen.restart_every and step > 0 and step % chosen.restart_every == 0
         if not due or step > chosen.restart_until:
             return 0
         generator = torch.Generator().manual_seed(seed + step)
         flat = tokens.detach().permute(0, 2, 3, 1).reshape(-1, tokens.shape[1])
-        return quantizer.restart_dead(flat, chosen.restart_idle, generator)
+        restarted = quantizer.restart_dead(flat, chosen.restart_idle, generator)
+        if distributed.is_initialized():
+            distributed.broadcast(quantizer.codebook.data, 0)
+        return restarted
 
 
 def stage1_adam(parameters: Any, rate: float) -> torch.optim.Optimizer:
@@ -145,10 +156,11 @@ class VQDictionaryModule(SteppedModule):
             self.logged["loss/discriminator"] = float(loss.detach())
             self.update(discriminator_optimizer, loss, "discriminator", batch["key"])
             self.untoggle_optimizer(discriminator_optimizer)
-        restarted = self.dictionary.restart(
-            passed.tokens, passed.quantized.indices, step, self.seed
-        )
-        self.logged["codebook/restarted"] = float(restarted)
+        if self.completes_step:
+            restarted = self.dictionary.restart(
+                passed.tokens, passed.quantized.indices, step, self.seed
+            )
+            self.logged["codebook/restarted"] = float(restarted)
         self.finish_micro_batch()
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:

@@ -58,6 +58,7 @@ class SteppedModule(L.LightningModule):
     Attributes:
         generator_step: Finished updates of the main optimizer; in every checkpoint.
         logged: What the last training step measured, for the callbacks.
+        fingerprints: Hashes of frozen parts, such as base and VRE, kept and compared on loading.
         validation_metrics: What the last validation measured.
         sample_images: Pictures of the last validation, name -> (N, 3, H, W) in [-1, 1].
     """
@@ -76,6 +77,7 @@ class SteppedModule(L.LightningModule):
         self.sample_images: dict[str, Tensor] = {}
         self.sample_keys: list[str] = []
         self.config: dict[str, Any] = {}
+        self.fingerprints: dict[str, str] = {}
 
     @property
     def max_steps(self) -> int:
@@ -162,6 +164,7 @@ class SteppedModule(L.LightningModule):
         checkpoint["generator_step"] = self.generator_step
         checkpoint["skipped_steps"] = self.skipped_steps
         checkpoint["config"] = self.config
+        checkpoint["fingerprints"] = self.fingerprints
         checkpoint["random_state"] = torch.get_rng_state()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -172,6 +175,12 @@ class SteppedModule(L.LightningModule):
                 f"The checkpoint lacks {len(missing)} trainable tensors, first "
                 f"{min(missing)!r}: it belongs to another configuration."
             )
+        for part, found in checkpoint.get("fingerprints", {}).items():
+            if self.fingerprints.get(part, found) != found:
+                raise UserError(
+                    f"The checkpoint was trained on another {part} ({found}) than the one at hand "
+                    f"({self.fingerprints[part]}): give the same {part}."
+                )
         self.generator_step = int(checkpoint["generator_step"])
         self.skipped_steps = int(checkpoint["skipped_steps"])
         torch.set_rng_state(checkpoint["random_state"])

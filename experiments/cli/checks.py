@@ -46,6 +46,8 @@ def check(cfg: Any, words: Mapping[str, str]) -> None:
         raise UserError(f"mode={cfg.mode} is there for experiment=osdface only.")
     if cfg.mode != "fit" and not cfg.checkpoint:
         raise UserError(f"mode={cfg.mode} needs checkpoint=FILE or an export folder.")
+    if str(cfg.trainer.precision).startswith("16"):
+        raise UserError("trainer.precision=16-mixed is not supported: take bf16-mixed or 32-true.")
     if cfg.trainer.devices == 0 or cfg.trainer.devices < -1 or cfg.trainer.num_nodes < 1:
         raise UserError("trainer.devices is a number of devices or -1 (all), num_nodes at least 1.")
     _check_ablation(cfg, words) if cfg.task == "ablation" else _check_single(cfg, words)

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
@@ -61,6 +62,7 @@ def base_folder(cfg: DictConfig) -> Path:
 def open_base(cfg: DictConfig) -> DiffusionBase:
     """Loads ``base.path``, or builds random weights where ``base.random`` asks for them."""
     if cfg.base.random:
+        torch.manual_seed(0)  # one random base for all variants and for a resume
         return build_base(plain(cfg.scale.base.unet), plain(cfg.scale.base.vae))
     return load_base(base_folder(cfg))
 

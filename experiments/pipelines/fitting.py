@@ -10,6 +10,7 @@ from typing import Any
 import lightning as L
 import torch
 from omegaconf import DictConfig
+from torch import distributed
 
 from callbacks import (
     EMA,
@@ -86,6 +87,24 @@ def build_trainer(cfg: DictConfig, callbacks: list[L.Callback], **options: Any) 
     )
 
 
+def barrier() -> None:
+    """Waits for the other ranks, where there are any."""
+    if distributed.is_available() and distributed.is_initialized():
+        distributed.barrier()
+
+
+def _finish(last: Path, module: SteppedModule, averages: EMA | None) -> bool:
+    """Loads a checkpoint that needs no further step; returns False if it needs some."""
+    state = torch.load(last, map_location="cpu", weights_only=True)
+    if int(state["generator_step"]) < module.max_steps:
+        return False
+    module.on_load_checkpoint(state)
+    module.load_state_dict(state["state_dict"], strict=False)
+    if averages is not None:
+        averages.load_state_dict(state["callbacks"][averages.state_key])
+    return True
+
+
 def fit(
     cfg: DictConfig,
     module: SteppedModule,
@@ -136,8 +155,12 @@ def fit(
         val_check_interval=settings.val_every * micro_batches,
         check_val_every_n_epoch=None,
     )
+    last = find_last(run_dir)
     with wandb_run:
-        trainer.fit(module, datamodule=datamodule, ckpt_path=find_last(run_dir))
+        if last is not None and _finish(last, module, averages):
+            trainer.validate(module, datamodule=datamodule, verbose=False)
+        else:
+            trainer.fit(module, datamodule=datamodule, ckpt_path=last)
     if averages is not None:
         averages.swap_in(module)
     return dict(module.validation_metrics)

@@ -22,7 +22,9 @@ def write_references(
     cfg: DictConfig, generator: OneStepGenerator, data: FaceDataModule, folder: Path
 ) -> None:
     """Scores the references on the held-out pictures; writes figures, specification, samples."""
-    generator.eval()
+    gpu = cfg.trainer.accelerator == "gpu" and torch.cuda.is_available()
+    device = torch.device("cuda" if gpu else "cpu")
+    generator.eval().to(device)
     codec = generator.codec
     rows: dict[str, Callable[[dict[str, Any]], Tensor]] = {
         "degraded": lambda batch: batch["lq"],
@@ -30,9 +32,10 @@ def write_references(
         "hq_roundtrip": lambda batch: codec.roundtrip(batch["hq"]),
         "untrained": lambda batch: generator(batch["lq"]).image.clamp(-1, 1),
     }
-    metrics = {name: build_metrics(cfg) for name in rows}
+    metrics = {name: build_metrics(cfg).to(device) for name in rows}
     batches = data.val_dataloader()
     for number, batch in enumerate(tqdm(batches, "reference rows", disable=not cfg.progress)):
+        batch |= {domain: batch[domain].to(device) for domain in ("lq", "hq")}
         for name, restore in rows.items():
             metrics[name].update(restore(batch), batch["hq"])
         if number == 0:

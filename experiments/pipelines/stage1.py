@@ -8,8 +8,9 @@ from omegaconf import DictConfig
 from safetensors.torch import load_file, save_file
 
 from datamodules.faces import FaceDataModule
+from experiments.cli.ranks import is_follower
 from experiments.pipelines.build import build_datamodule, build_perceptual, plain, vq_config
-from experiments.pipelines.fitting import FitSettings, fit, seed_everything
+from experiments.pipelines.fitting import FitSettings, barrier, fit, seed_everything
 from lightning_modules.association import DictionaryAssociationModule
 from lightning_modules.dictionary import (
     DictionarySettings,
@@ -19,7 +20,7 @@ from lightning_modules.dictionary import (
 from lightning_modules.stepped import StepSettings
 from osdface.checkpoints.export import read_config, save_vre
 from osdface.errors import UserError
-from osdface.files import atomic_folder, read_json, write_json
+from osdface.files import atomic_folder, atomic_path, read_json, write_json
 from osdface.networks.autoencoder import VQAutoencoder, VQConfig
 from osdface.networks.discriminators import PatchDiscriminator
 from osdface.networks.embedder import VisualRepresentationEmbedder
@@ -155,7 +156,9 @@ def save_export(
     figures: dict[str, float],
 ) -> None:
     """Writes the VRE and whole dictionaries atomically as an export folder."""
-    if folder.exists():
+    barrier()
+    if folder.exists() or is_follower():
+        barrier()
         return
     with atomic_folder(folder) as temporary:
         lq = autoencoders["lq"]
@@ -175,6 +178,7 @@ def save_export(
                 for k, v in autoencoder.state_dict().items()
             }
             save_file(state, temporary / dictionary_file(domain))
+    barrier()
 
 
 def _once(run_dir: Path, name: str, train: Callable[[], dict[str, float]]) -> dict[str, float]:
@@ -184,7 +188,9 @@ def _once(run_dir: Path, name: str, train: Callable[[], dict[str, float]]) -> di
         print(f"{name}: finished before", flush=True)
         return read_json(path)
     figures = train()
-    write_json(path, figures)
+    if not is_follower():
+        write_json(path, figures)
+    barrier()
     return figures
 
 
@@ -199,7 +205,10 @@ def run_vre(cfg: DictConfig, output_dir: Path) -> dict[str, float]:
 
         def train(domain: str = domain, folder: Path = folder, part: Path = part) -> dict:
             autoencoder, measured = train_dictionary(cfg, domain, folder, start)
-            save_file(autoencoder.state_dict(), part)
+            if not is_follower():
+                with atomic_path(part) as temporary:
+                    save_file(autoencoder.state_dict(), temporary)
+            barrier()
             return measured
 
         figures |= _once(folder, f"{domain} dictionary", train)

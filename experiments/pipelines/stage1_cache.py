@@ -7,6 +7,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
+from experiments.cli.ranks import is_follower
 from experiments.pipelines import stage1
 from experiments.pipelines.build import plain
 from osdface.checkpoints.export import FORMAT_VERSION
@@ -52,10 +53,14 @@ def ensure_vre(cfg: DictConfig, base_fingerprint: str) -> Path:
         return export
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / ".lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        # Lightning starts the other ranks while rank zero holds the lock: they train with it.
+        if not is_follower():
+            fcntl.flock(lock, fcntl.LOCK_EX)
         if not (export / "config.json").is_file():
             # Stage 1 is shared by all seeds of stage 2, so it has one seed of its own.
             own = OmegaConf.merge(cfg, {"seed": cfg.scale.stage1.seed, "init_from": None})
             print(f"Stage 1: training in {folder}", flush=True)
-            write_json(folder / "figures.json", stage1.run_vre(own, folder))
+            figures = stage1.run_vre(own, folder)
+            if not is_follower():
+                write_json(folder / "figures.json", figures)
     return export

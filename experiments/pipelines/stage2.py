@@ -26,7 +26,7 @@ from lightning_modules.stepped import StepSettings
 from osdface.checkpoints.export import load_restorer, load_vre, save_restorer
 from osdface.errors import UserError
 from osdface.files import atomic_folder
-from osdface.networks.base import DiffusionBase
+from osdface.networks.base import DiffusionBase, state_fingerprint
 from osdface.networks.discriminators import LatentDiscriminator
 from osdface.networks.embedder import PromptConvs, VisualPrompt, VisualRepresentationEmbedder
 from osdface.networks.generator import OneStepGenerator
@@ -87,7 +87,7 @@ def build_module(cfg: DictConfig, base: DiffusionBase) -> OneStepDistillationMod
         chosen.clip,
         chosen.accumulate,
     )
-    return OneStepDistillationModule(
+    module = OneStepDistillationModule(
         generator,
         build_losses(cfg, weights),
         build_metrics(cfg),
@@ -98,6 +98,10 @@ def build_module(cfg: DictConfig, base: DiffusionBase) -> OneStepDistillationMod
         chosen.samples,
         chosen.sample_latent,
     )
+    source = generator.prompt_source
+    vre = state_fingerprint(source.embedder.state_dict())
+    module.fingerprints = {"base": base.fingerprint, "vre": vre}
+    return module
 
 
 def build_data(cfg: DictConfig) -> FaceDataModule:

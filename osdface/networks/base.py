@@ -101,6 +101,14 @@ def folder_fingerprint(folder: Path) -> str:
     return digest.hexdigest()[:16]
 
 
+def state_fingerprint(state: dict[str, Tensor]) -> str:
+    """Returns a short hash over the names and bytes of tensors."""
+    digest = hashlib.sha256()
+    for name in sorted(state):
+        digest.update(name.encode() + state[name].detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
 def load_vae(folder: str | Path) -> AutoencoderKL | AutoencoderTiny:
     """Loads a VAE folder (config.json and safetensors, or TAESD's two files) in float32."""
     folder = Path(folder)

@@ -52,8 +52,10 @@ class VectorQuantizer(nn.Module):
         """Quantizes tokens (B, C, h, w)."""
         batch, dim, height, width = tokens.shape
         flat = tokens.permute(0, 2, 3, 1).reshape(-1, dim)
-        with torch.no_grad():
-            indices = squared_distances(flat, self.codebook).argmin(-1)
+        # Distances cancel in half precision, and training must choose what inference chooses.
+        with torch.no_grad(), torch.autocast(tokens.device.type, enabled=False):
+            dtype = torch.promote_types(tokens.dtype, torch.float32)
+            indices = squared_distances(flat.to(dtype), self.codebook.to(dtype)).argmin(-1)
         entries = self.codebook[indices].view(batch, height, width, dim).permute(0, 3, 1, 2)
         straight_through = tokens + (entries - tokens).detach()
         return Quantized(entries, straight_through, indices.view(batch, height, width))

@@ -1,11 +1,13 @@
 """An interrupted training goes on to the same weights as one that was never interrupted."""
 
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
 
 from lightning_modules.distillation import OneStepDistillationModule
+from osdface.run_folder import update_status
 
 
 def weights(run_dir: Path) -> dict[str, torch.Tensor]:
@@ -48,3 +50,22 @@ def test_another_configuration_is_refused_by_key(run_fast, tmp_path, capsys) -> 
     changes = {"scale.stage2.learning_rate": 0.5, "resume": tmp_path / "run"}
     assert run_fast("osdface", tmp_path / "run", **changes) == 2
     assert "scale.stage2.learning_rate" in capsys.readouterr().err
+
+
+def test_a_finished_training_is_not_trained_on(run_fast, tmp_path) -> None:
+    """As after a kill between the last step and the export."""
+    assert run_fast("osdface", tmp_path / "run") == 0
+    before = weights(tmp_path / "run")
+    shutil.rmtree(tmp_path / "run" / "export")
+    update_status(tmp_path / "run", status="running")
+    assert run_fast("osdface", tmp_path / "run") == 0
+    after = weights(tmp_path / "run")
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert (tmp_path / "run" / "export" / "config.json").is_file()
+
+
+def test_a_checkpoint_of_another_vre_is_refused(run_fast, tmp_path, capsys) -> None:
+    assert run_fast("osdface", tmp_path / "run", **{"vre.random": "true"}) == 0
+    checkpoint = tmp_path / "run" / "checkpoints" / "last.ckpt"
+    assert run_fast("osdface", tmp_path / "v", mode="validate", checkpoint=checkpoint) == 2
+    assert "another vre" in capsys.readouterr().err
