@@ -90,11 +90,25 @@ class FaceDataset(Dataset[dict[str, Any]]):
 
     def __getitem__(self, draw: Draw | int) -> dict[str, Any]:
         draw = draw if isinstance(draw, Draw) else Draw(0, draw)
+        record, image = self._read(draw)
+        high, item = self._original(record, image, self.is_flipped(draw.epoch, record.key))
+        low = degrade(high, self.degradation, self.seed, draw.epoch, record.key)
+        return item | {"lq": _to_tensor(low)}
+
+    def is_flipped(self, epoch: int, key: str) -> bool:
+        """Returns whether a sample is mirrored in an epoch."""
+        return self.flip and bool(rng_for(self.seed, epoch, key, "flip").random() < 0.5)
+
+    def original(self, draw: Draw, flipped: bool) -> dict[str, Any]:
+        """Returns a draw's item without ``lq``, mirrored or not as told."""
+        return self._original(*self._read(draw), flipped)[1]
+
+    def _read(self, draw: Draw) -> tuple[Record, NDArray[np.uint8]]:
         for index in (draw.sample, *draw.spares):
             if not self._broken[index]:
                 try:
                     record = self.source.read(index)
-                    return self._pair(record, decode_image(record.image), draw.epoch)
+                    return record, decode_image(record.image)
                 except BrokenSample as error:
                     self._broken[index] = 1
                     key = self.source.keys[index]
@@ -107,16 +121,15 @@ class FaceDataset(Dataset[dict[str, Any]]):
             f"{len(draw.spares)} replacements can be read: mend or remove the broken images."
         )
 
-    def _pair(self, record: Record, image: NDArray[np.uint8], epoch: int) -> dict[str, Any]:
+    def _original(
+        self, record: Record, image: NDArray[np.uint8], flipped: bool
+    ) -> tuple[NDArray[np.uint8], dict[str, Any]]:
         height, width = image.shape[:2]
         high = fit_square(image, self.resolution)
-        flipped = self.flip and rng_for(self.seed, epoch, record.key, "flip").random() < 0.5
         if flipped:
             high = np.ascontiguousarray(high[:, ::-1])
-        low = degrade(high, self.degradation, self.seed, epoch, record.key)
-        item = {
+        item: dict[str, Any] = {
             "hq": _to_tensor(high),
-            "lq": _to_tensor(low),
             "key": record.key,
             "identity": torch.tensor(record.identity, dtype=torch.int64),
         }
@@ -127,7 +140,7 @@ class FaceDataset(Dataset[dict[str, Any]]):
                 points = self.labels.mirror_landmarks(points, self.resolution)
             item["landmarks"] = torch.from_numpy(points)
             item["attributes"] = self.labels.attribute_tensor(record.key, record.labels, flipped)
-        return item
+        return high, item
 
 
 def _to_tensor(image: NDArray[Any]) -> torch.Tensor:

@@ -1,7 +1,7 @@
 """The data module of all trainings: portraits, a folder of images, or shards."""
 
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +9,11 @@ import cv2
 from lightning import LightningDataModule
 from lightning.pytorch.accelerators import CUDAAccelerator
 from lightning.pytorch.trainer.states import TrainerFn
+from torch import Tensor
 from torch.utils.data import DataLoader
 
 from datamodules.dataset import FaceDataset
+from datamodules.latents import LatentDataset
 from datamodules.portrait_shards import PORTRAIT_LABELS, PortraitSettings, prepare_portraits
 from datamodules.samplers import EpochSampler, ValidationSampler
 from datamodules.sources import DataSettings, open_sources
@@ -116,6 +118,7 @@ class FaceDataModule(LightningDataModule):
         self.cache_dir, self.max_broken_share = cache_dir, max_broken_share
         self._train: FaceDataset | None = None
         self._val: FaceDataset | None = None
+        self._latents: dict[int, LatentDataset] = {}
         self._sampler: EpochSampler | None = None
 
     def prepare_data(self) -> None:
@@ -154,6 +157,20 @@ class FaceDataModule(LightningDataModule):
         self.setup()
         assert self._val is not None
         return self._val
+
+    def keep_latents(
+        self, encode: Callable[[Tensor], Tensor], progress: bool = False, device: str = "cpu"
+    ) -> None:
+        """Encodes all images now; batches carry ``latent`` in place of ``hq`` and ``lq`` then.
+
+        Args:
+            encode: Maps (B, 3, R, R) in [-1, 1] on ``device`` to latents (B, C, h, w).
+            progress: Whether a progress bar is shown.
+            device: Where the images are encoded.
+        """
+        for faces in (self.train_set, self.val_set):
+            kept = LatentDataset(faces, encode, progress=progress, device=device)
+            self._latents[id(faces)] = kept
 
     @property
     def sampler(self) -> EpochSampler:
@@ -217,7 +234,7 @@ class FaceDataModule(LightningDataModule):
 
     def _loader(self, dataset: FaceDataset, sampler: Any) -> DataLoader[dict[str, Any]]:
         return DataLoader(
-            dataset,
+            self._latents.get(id(dataset), dataset),
             batch_sampler=sampler,
             num_workers=self.num_workers,
             worker_init_fn=init_worker,

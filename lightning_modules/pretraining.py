@@ -94,8 +94,10 @@ class DiffusionPretrainingModule(SteppedModule):
         return adam(parameters, self.settings.learning_rate, weight_decay=0.01)
 
     def _loss(self, batch: dict[str, Any], generator: torch.Generator | None = None) -> Tensor:
-        with torch.no_grad():
-            latent = self.codec.encode(batch["hq"])
+        latent = batch.get("latent")  # encoded beforehand, or here
+        if latent is None:
+            with torch.no_grad():
+                latent = self.codec.encode(batch["hq"])
         noise = torch.randn(latent.shape, generator=generator).to(latent)
         steps = len(self.alphas_cumprod)
         timestep = torch.randint(steps, (len(latent),), generator=generator).to(latent.device)
@@ -118,7 +120,7 @@ class DiffusionPretrainingModule(SteppedModule):
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         """The same loss on held-out people, noise fixed by the batch's number."""
         loss = self._loss(batch, torch.Generator().manual_seed(batch_idx))
-        self.log("val/noise", loss, batch_size=len(batch["hq"]), sync_dist=True)
+        self.log("val/noise", loss, batch_size=len(batch["key"]), sync_dist=True)
 
     def on_validation_epoch_end(self) -> None:
         """Publishes the figure for the callbacks."""

@@ -111,6 +111,10 @@ def pretrain_base(cfg: DictConfig, output_dir: Path) -> dict[str, float]:
     caption = CaptionEmbedding([len(names) for names in ATTRIBUTES.values()], base.prompt_dim)
     module = DiffusionPretrainingModule(base, caption, _steps(cfg, "base"), chosen.caption_dropout)
     data = _data(cfg, chosen.batch_size, attributes=True)
+    if chosen.cache_latents:
+        device = "cuda" if cfg.trainer.accelerator == "gpu" else "cpu"
+        data.prepare_data()
+        data.keep_latents(base.codec.eval().to(device).encode, bool(cfg.progress), device)
     settings = _settings(cfg, "base", "noise", "min", "loss/noise")
     figures = fit(cfg, module, data, output_dir, settings)
     export = output_dir / EXPORT
