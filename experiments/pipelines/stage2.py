@@ -1,10 +1,8 @@
 """Stage 2: one restorer, or the variants of an ablation, on a shared stage 1."""
 
-import pickle
 from pathlib import Path
 from typing import Any
 
-import torch
 from omegaconf import DictConfig
 
 from datamodules.faces import FaceDataModule
@@ -24,6 +22,7 @@ from experiments.pipelines.stage1_cache import ensure_vre
 from lightning_modules.distillation import GANSettings, OneStepDistillationModule
 from lightning_modules.stepped import StepSettings
 from osdface.checkpoints.export import load_restorer, load_vre, save_restorer
+from osdface.checkpoints.pickles import load_pickle
 from osdface.errors import UserError
 from osdface.files import atomic_folder
 from osdface.networks.base import DiffusionBase, state_fingerprint
@@ -154,15 +153,6 @@ def prepare(cfg: DictConfig, output_dir: Path) -> None:
         write_references(cfg, build_generator(cfg, base), data, references)
 
 
-def load_checkpoint(path: str) -> dict[str, Any]:
-    """Reads a .ckpt file without running code from it."""
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, OSError, pickle.UnpicklingError) as error:
-        line = str(error).strip().splitlines()[0]
-        raise UserError(f"{path} is no checkpoint that can be read ({line}).") from error
-
-
 def evaluate(cfg: DictConfig, output_dir: Path) -> dict[str, float]:
     """Validates or tests ``checkpoint=`` on the held-out pictures."""
     module = build_module(cfg, open_base(cfg))
@@ -170,7 +160,7 @@ def evaluate(cfg: DictConfig, output_dir: Path) -> dict[str, float]:
     if Path(cfg.checkpoint).is_dir():
         load_restorer(cfg.checkpoint, module.generator)
     else:
-        state = load_checkpoint(cfg.checkpoint)
+        state = load_pickle(cfg.checkpoint)
         module.on_load_checkpoint(state)
         module.load_state_dict(state["state_dict"], strict=False)
     call = trainer.validate if cfg.mode == "validate" else trainer.test

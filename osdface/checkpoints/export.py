@@ -11,6 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from osdface.checkpoints.released import load_released_embedder
 from osdface.errors import UserError
 from osdface.files import read_json, write_json
 from osdface.networks.autoencoder import VQConfig
@@ -69,6 +70,7 @@ def save_vre(
     vre_config: VQConfig,
     state: dict[str, Tensor],
     extra: dict[str, Any] | None = None,
+    input_range: tuple[float, float] = (-1.0, 1.0),
 ) -> None:
     """Writes a stage-1 export: the LQ side that the VRE keeps.
 
@@ -77,22 +79,39 @@ def save_vre(
         vre_config: Sizes.
         state: State of a :class:`VisualRepresentationEmbedder`.
         extra: Facts for config.json, such as how it was trained.
+        input_range: The embedder's.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     _save(state, folder / VRE_FILE)
-    facts = {"format_version": FORMAT_VERSION, "kind": "vre", "vre": vre_config.to_dict()}
+    facts = {
+        "format_version": FORMAT_VERSION,
+        "kind": "vre",
+        "vre": vre_config.to_dict(),
+        "input_range": list(input_range),
+    }
     write_json(folder / "config.json", facts | (extra or {}))
 
 
 def load_vre(folder: str | Path, count: int = 77) -> VisualRepresentationEmbedder:
-    """Reads the VRE of an export folder of either kind, in float32.
+    """Reads the VRE of an export folder of either kind, or of the released file, in float32.
+
+    Args:
+        folder: Export folder, or ``associate_2.ckpt``.
+        count: Selected entries.
 
     Raises:
         UserError: The folder or a tensor of it is missing or does not fit; the first is named.
     """
+    if Path(folder).is_file():
+        released = load_released_embedder(folder, count=count)
+        assert isinstance(released, VisualRepresentationEmbedder)
+        return released
     config = read_config(folder)
-    embedder = VisualRepresentationEmbedder(VQConfig.from_dict(config["vre"]), count)
+    low, high = config.get("input_range", (-1.0, 1.0))
+    embedder = VisualRepresentationEmbedder(
+        VQConfig.from_dict(config["vre"]), count, (float(low), float(high))
+    )
     state = load_tensors(Path(folder) / VRE_FILE)
     own = embedder.state_dict()
     for key in sorted(own.keys() | state.keys()):
@@ -121,7 +140,7 @@ def save_restorer(
     source = generator.prompt_source
     assert isinstance(source, VisualPrompt)
     embedder = source.embedder
-    save_vre(folder, embedder.config, embedder.state_dict())
+    save_vre(folder, embedder.config, embedder.state_dict(), None, embedder.input_range)
     folder = Path(folder)
     _save(source.convs.state_dict(), folder / PROMPT_FILE)
     _save(lora_state(generator.unet), folder / LORA_FILE)
@@ -130,6 +149,7 @@ def save_restorer(
         "format_version": FORMAT_VERSION,
         "kind": "osdface",
         "vre": embedder.config.to_dict(),
+        "input_range": list(embedder.input_range),
         "prompt": {"count": embedder.count, "hidden_dim": convs.conv1.out_channels},
         "timestep": generator.timestep,
         "lora": lora,
@@ -158,5 +178,7 @@ def load_restorer(folder: str | Path, generator: OneStepGenerator) -> OneStepGen
             raise UserError(f"{folder}/{PROMPT_FILE}: tensor {key!r} is missing or does not fit.")
     source.convs.load_state_dict(state)
     load_lora_state(generator.unet, load_tensors(Path(folder) / LORA_FILE))
-    source.embedder.load_state_dict(load_vre(folder, source.embedder.count).state_dict())
+    embedder = load_vre(folder, source.embedder.count)
+    source.embedder.load_state_dict(embedder.state_dict())
+    source.embedder.input_range = embedder.input_range
     return generator

@@ -14,10 +14,10 @@ from diffusers import (
 )
 from torch import Tensor
 
-from osdface.checkpoints.taesd import is_taesd, load_taesd
 from osdface.errors import UserError
 from osdface.files import read_json, sha256_file, write_json
 from osdface.networks.latents import LatentCodec
+from osdface.networks.taesd import is_taesd, load_taesd
 
 # Stable Diffusion 2.1-base, from its public configuration (R): 865.910724 M and 83.653863 M.
 SD21_UNET: dict[str, Any] = {

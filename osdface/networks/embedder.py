@@ -34,11 +34,19 @@ def select_entries(tokens: Tensor, codebook: Tensor, count: int = 77) -> Tensor:
 
 
 class VisualRepresentationEmbedder(nn.Module):
-    """Encoder, quant_conv and LQ codebook; frozen in stage 2 (P)."""
+    """Encoder, quant_conv and LQ codebook; frozen in stage 2 (P).
 
-    def __init__(self, config: VQConfig, count: int = 77) -> None:
+    Args:
+        config: Sizes.
+        count: Selected entries; 77 (P).
+        input_range: What the encoder wants [-1, 1] to become; the released weights (-3, 1) (R).
+    """
+
+    def __init__(
+        self, config: VQConfig, count: int = 77, input_range: tuple[float, float] = (-1.0, 1.0)
+    ) -> None:
         super().__init__()
-        self.config, self.count = config, count
+        self.config, self.count, self.input_range = config, count, input_range
         self.encoder = build_encoder(config)
         self.quant_conv = nn.Conv2d(config.channels[-1], config.embedding_dim, 1)
         bound = 1.0 / config.entries
@@ -47,6 +55,9 @@ class VisualRepresentationEmbedder(nn.Module):
 
     def tokens(self, images: Tensor) -> Tensor:
         """Maps images (B, 3, H, W) in [-1, 1] to tokens (B, h * w, C)."""
+        low, high = self.input_range
+        if (low, high) != (-1.0, 1.0):
+            images = low + (high - low) / 2 * (images + 1)
         return self.quant_conv(self.encoder(images)).flatten(2).transpose(1, 2)
 
     def forward(self, images: Tensor) -> Tensor:

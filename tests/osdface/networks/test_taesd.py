@@ -1,8 +1,8 @@
 import cv2
 import torch
 
-from osdface.checkpoints.taesd import load_taesd
 from osdface.networks.latents import LatentCodec
+from osdface.networks.taesd import load_taesd
 
 
 def test_round_trip_of_real_faces(shared_data) -> None:

@@ -1,0 +1,25 @@
+"""Pickled checkpoints of others, read as tensors only."""
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from osdface.errors import UserError
+
+
+def load_pickle(path: str | Path) -> Any:
+    """Reads a ``.ckpt`` or ``.pth`` file onto the CPU without running code from it.
+
+    Raises:
+        UserError: It is missing, truncated, no checkpoint, or holds more than tensors and plain
+            values.
+    """
+    if not Path(path).is_file():
+        raise UserError(f"There is no file {path}.")
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, OSError, ValueError, pickle.UnpicklingError) as error:
+        line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise UserError(f"{path} is no checkpoint that can be read ({line}).") from error
