@@ -136,7 +136,7 @@ def _render(job: tuple[int, int, int, int]) -> tuple[str, bytes, dict[str, Any]]
     labels = {
         "identity": portrait.identity,
         "attributes": {name: int(number) for name, number in portrait.attributes.items()},
-        "landmarks": [[round(float(x), 3), round(float(y), 3)] for x, y in portrait.landmarks],
+        "landmarks": [[round(x, 3), round(y, 3)] for x, y in portrait.landmarks.tolist()],
     }
     return f"{identity:06d}_{variation:04d}", encoded.tobytes(), labels
 

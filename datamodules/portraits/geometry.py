@@ -1,6 +1,6 @@
 """Curves, the pose, and the places of all features of one face."""
 
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 
@@ -43,10 +43,19 @@ def mirrored(half) -> np.ndarray:
     return np.concatenate((left, half[1:] if half[0, 0] == 0 else half))
 
 
+@lru_cache(maxsize=8)
+def _circle(count: int) -> tuple[np.ndarray, np.ndarray]:
+    a = np.arange(count) * (2 * np.pi / count)
+    return np.cos(a), np.sin(a)
+
+
 def ellipse(x: float, y: float, rx: float, ry: float, count: int = 24) -> np.ndarray:
     """Returns the points (count, 2) of an ellipse."""
-    a = np.arange(count) * (2 * np.pi / count)
-    return np.stack((x + rx * np.cos(a), y + ry * np.sin(a)), 1).astype(np.float32)
+    cos, sin = _circle(count)
+    points = np.empty((count, 2), np.float32)
+    points[:, 0] = x + rx * cos
+    points[:, 1] = y + ry * sin
+    return points
 
 
 class Face:
@@ -82,15 +91,19 @@ class Face:
 
     def depth(self, xy: np.ndarray) -> np.ndarray:
         """Returns how far points (..., 2) of the head's front stand before the silhouette."""
-        r2 = (xy[..., 0] / 0.31) ** 2 + ((xy[..., 1] - 0.02) / 0.5) ** 2
-        return HEAD_DEPTH * np.sqrt(np.maximum(1.0 - r2, 0.0))
+        x, y = xy[..., 0] / 0.31, (xy[..., 1] - 0.02) / 0.5
+        return HEAD_DEPTH * np.sqrt(np.maximum(1.0 - (x * x + y * y), 0.0))
 
     def at(self, xy, lift: float = 0.0, z=None) -> np.ndarray:
         """Projects face points (..., 2) on the frame; z is the head surface plus `lift`."""
         xy = np.asarray(xy, np.float32)
-        z = self.depth(xy) + lift if z is None else np.broadcast_to(np.float32(z), xy.shape[:-1])
-        solid = np.concatenate((xy, np.asarray(z, np.float32)[..., None]), -1)
-        return (solid @ self.matrix.T * np.float32(self.scale) + self.origin).astype(np.float32)
+        solid = np.empty((*xy.shape[:-1], 3), np.float32)
+        solid[..., :2] = xy
+        solid[..., 2] = self.depth(xy) + lift if z is None else z
+        flat = solid.reshape(-1, 3) @ self.matrix.T
+        flat *= np.float32(self.scale)
+        flat += self.origin
+        return flat.reshape(xy.shape)
 
     def outline_points(self) -> np.ndarray:
         """Returns the control points (N, 3) of the face outline, clockwise from the top, with z."""
@@ -118,11 +131,18 @@ class Face:
         curve = smooth(self.outline_points(), 6, closed=True)
         return self.at(curve[:, :2], z=curve[:, 2])
 
+    @cached_property
+    def _eyes(self) -> dict[int, dict[str, np.ndarray]]:
+        return {side: self._eye(side) for side in (-1, 1)}
+
     def eye(self, side: int) -> dict[str, np.ndarray]:
         """Returns one eye (side -1 left in the picture, +1 right) as frame curves.
 
         Keys: upper and lower lid (inner to outer corner), crease, iris centre, eye centre.
         """
+        return self._eyes[side]
+
+    def _eye(self, side: int) -> dict[str, np.ndarray]:
         i, shot = self.ident, self.shot
         s = np.linspace(-1.0, 1.0, 15, dtype=np.float32)
         half = 0.056 * i.eye_size

@@ -1,10 +1,13 @@
 """Painting of scalp hair: strands in locks of one tone, lit as a ball around the head."""
 
+from itertools import chain
+
 import cv2
 import numpy as np
 
-from datamodules.portraits.canvas import Canvas, draw_lines, to_fixed
+from datamodules.portraits.canvas import Canvas
 from datamodules.portraits.geometry import Face, smooth
+from datamodules.portraits.grid import AXIS, enlarge, grid_part
 from datamodules.portraits.hair_shape import (
     BALD,
     CURLY,
@@ -17,7 +20,8 @@ from datamodules.portraits.hair_shape import (
     rings,
 )
 from datamodules.portraits.identity import HAIR_RGB
-from datamodules.portraits.shading import enlarge, round_light
+from datamodules.portraits.raster import SHIFT, draw_lines, to_fixed
+from datamodules.portraits.shading import round_light
 
 # Factors on the hair colour; every strand has one of them.
 _TONES = np.array((0.6, 0.78, 0.9, 1.0, 1.14, 1.32), np.float32)
@@ -47,38 +51,41 @@ def _paint(
     sheet = canvas.layer(base * 0.72)
     shapes = [to_fixed(shape, size) for shape in solids]
     for shape in shapes:
-        cv2.fillPoly(sheet, [shape], (*(base * 0.72).tolist(), 255), cv2.LINE_AA, 4)
+        cv2.fillPoly(sheet, [shape], (*(base * 0.72).tolist(), 255), cv2.LINE_AA, SHIFT)
     # Neighbouring strands share a tone (a lock), so the hair shows waves of light and dark.
     noise = np.interp(lock, np.linspace(0, 1, 24), rng.standard_normal(24))
     level = np.argsort(np.argsort(noise + 1.1 * rng.standard_normal(len(lock))))
     tone = (level * len(_TONES)) // max(1, len(lock))
     fixed = to_fixed(strands, size)
     contrast = min(1.0, width * size / max(1, round(width * size)))
-    turn = np.arange(len(lock)) % 3  # three rounds, so that no tone lies on top of all others
-    for k in (0, 2, 1, 4, 3, 5) * 3:
+    rounds = [], [], []  # three rounds, so that no tone lies on top of all others
+    for k in (0, 2, 1, 4, 3, 5):
         colour = base * (1 + (_TONES[k] - 1) * (0.6 + 0.4 * contrast)) + 7 * (k - 2.5)
         colour = (*np.clip(colour, 3, 255).tolist(), 255)
-        chosen = tone == k
-        chosen &= turn == turn[chosen][0] if chosen.any() else False
-        draw_lines(sheet, list(fixed[chosen]), colour, width * size)
-        tone[chosen] = -1
+        chosen = np.flatnonzero(tone == k)
+        turn = chosen % 3
+        for drawn, first in zip(rounds, dict.fromkeys(turn.tolist()), strict=False):
+            drawn.append((list(fixed[chosen[turn == first]]), colour))
+    for lines, colour in chain(*rounds):
+        draw_lines(sheet, lines, colour, width * size)
+    alpha = cv2.extractChannel(sheet, 3)
+    left, top, wide, high = cv2.boundingRect(alpha)
+    if wide == 0:
+        return
+    place = (slice(top, top + high), slice(left, left + wide))
+    part = grid_part(place, size)
     head = face.at((0.0, -0.06), z=-0.05)
-    light = round_light(face, head[0], head[1], 0.36, 0.44) * darken
-    axis = (np.arange(light.shape[0], dtype=np.float32) + 0.5) / light.shape[0]
-    dx, dy = axis[None] - head[0], axis[:, None] - head[1]
+    light = round_light(face, head[0], head[1], 0.36, 0.44, part) * darken
+    dx, dy = AXIS[None, part[1]] - head[0], AXIS[part[0], None] - head[1]
     ring = np.sqrt(dx**2 / 0.3**2 + dy**2 / 0.36**2)
     side = 1 + 0.5 * face.shot.light_x * dx / 0.3
     band = np.exp(-0.5 * ((ring - 0.84) / 0.07) ** 2) * (dy < 0.1) * side * shine
-    light = 0.92 * light + (band * face.shot.light_strength * 0.5)[..., None]
+    light *= 0.92
+    light += cv2.cvtColor(band * face.shot.light_strength * 0.5, cv2.COLOR_GRAY2RGB)
     light = light / (1 + 0.22 * light)  # keeps light hair off the limit
-    alpha = sheet[..., 3]
-    rows = np.flatnonzero(alpha.max(1))
-    cols = np.flatnonzero(alpha.max(0))
-    if not len(rows):
-        return
-    place = (slice(rows[0], rows[-1] + 1), slice(cols[0], cols[-1] + 1))
-    paint = sheet[place][..., :3] * enlarge(light, size)[place]
-    canvas.blend(alpha[place] * np.float32(1 / 255), place, np.minimum(paint, 255))
+    paint = cv2.cvtColor(sheet[place], cv2.COLOR_RGBA2RGB)
+    paint = cv2.multiply(paint, enlarge(light, part, place, size), dtype=cv2.CV_32F)
+    canvas.blend(alpha[place] * np.float32(1 / 255), place, paint)
 
 
 def back_hair(canvas: Canvas, face: Face, rng: np.random.Generator) -> None:

@@ -1,6 +1,7 @@
 """What stays the same over all pictures of one person."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -96,9 +97,10 @@ class Identity:
 
 def _near(rng: np.random.Generator, centre: float, spread: float) -> float:
     """Draws a normal value cut at two spreads on either side of the centre."""
-    return float(centre + spread * np.clip(rng.standard_normal(), -2.0, 2.0))
+    return float(centre + spread * min(max(rng.standard_normal(), -2.0), 2.0))
 
 
+@lru_cache(maxsize=64)  # all pictures of a person are rendered one after the other
 def sample_identity(seed: int, index: int) -> Identity:
     """Draws person `index` of the population `seed`, independent of any other person."""
     rng = np.random.default_rng(np.random.SeedSequence((seed, index, 1)))

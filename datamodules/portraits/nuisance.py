@@ -48,7 +48,7 @@ def sample_nuisance(rng: np.random.Generator) -> Nuisance:
     """Draws one shot from `rng`."""
 
     def near(centre: float, spread: float) -> float:
-        return float(centre + spread * np.clip(rng.standard_normal(), -2.0, 2.0))
+        return float(centre + spread * min(max(rng.standard_normal(), -2.0), 2.0))
 
     expression = int(rng.choice(4, p=(0.3, 0.27, 0.28, 0.15)))
     smile = (near(0.05, 0.12), rng.uniform(0.5, 1.0), rng.uniform(0.6, 1.0), near(0.05, 0.1))

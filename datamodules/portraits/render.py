@@ -1,6 +1,7 @@
 """Puts one portrait together."""
 
 from dataclasses import dataclass
+from functools import cache, lru_cache, partial
 
 import cv2
 import numpy as np
@@ -42,6 +43,27 @@ def _canvas_size(resolution: int) -> int:
     return resolution * max(2, -(-256 // resolution))
 
 
+def _stream(seed: int, identity: int, part: int) -> np.random.Generator:
+    # Detail belongs to the person (same hairs and freckles in every picture), and every part has
+    # its own stream, so that a change of one part leaves the others as they were.
+    return np.random.default_rng(np.random.SeedSequence((seed, identity, 3, part)))
+
+
+@lru_cache(maxsize=4)  # the next picture is most often one of the same person
+def _pores(seed: int, identity: int) -> np.ndarray:
+    return skin.grain(sample_identity(seed, identity), _stream(seed, identity, 1))
+
+
+@cache
+def _keep_memory() -> None:
+    """Makes the C library keep freed memory for the next picture.
+
+    glibc hands large blocks back to the system and takes them anew, page by page, which costs a
+    tenth of the time of a picture, until it has seen a larger block freed.
+    """
+    np.empty(24 << 20, np.uint8)
+
+
 def render_portrait(seed: int, identity: int, variation: int, resolution: int) -> Portrait:
     """Renders picture `variation` of person `identity` in the population `seed`.
 
@@ -54,16 +76,13 @@ def render_portrait(seed: int, identity: int, variation: int, resolution: int) -
     Returns:
         The portrait; equal arguments give equal bytes whatever was rendered before.
     """
+    _keep_memory()
     ident = sample_identity(seed, identity)
     shot = sample_nuisance(
         np.random.default_rng(np.random.SeedSequence((seed, identity, 2, variation)))
     )
 
-    def stream(part: int) -> np.random.Generator:
-        # Detail belongs to the person (same hairs and freckles in every picture), and every part
-        # has its own stream, so that a change of one part leaves the others as they were.
-        return np.random.default_rng(np.random.SeedSequence((seed, identity, 3, part)))
-
+    stream = partial(_stream, seed, identity)
     face = Face(ident, shot)
     canvas = Canvas(_canvas_size(resolution))
     tone = hair.hair_colour(face)
@@ -71,7 +90,7 @@ def render_portrait(seed: int, identity: int, variation: int, resolution: int) -
     hair.back_hair(canvas, face, stream(0))
     body(canvas, face)
     ears(canvas, face)
-    skin.face_base(canvas, face, stream(1))
+    skin.face_base(canvas, face, _pores(seed, identity))
     skin.marks(canvas, face, stream(2))
     skin.nose(canvas, face)
     eyes(canvas, face, stream(3))

@@ -3,9 +3,11 @@
 import cv2
 import numpy as np
 
-from datamodules.portraits.canvas import Canvas, to_fixed
+from datamodules.portraits.canvas import Canvas
 from datamodules.portraits.geometry import Face, ellipse, smooth
-from datamodules.portraits.shading import GRID, enlarge, expose, round_light, skin_colour
+from datamodules.portraits.grid import AXIS, GRID, enlarge, grid_part
+from datamodules.portraits.raster import SHIFT, to_fixed
+from datamodules.portraits.shading import expose, round_light, skin_colour
 
 
 def _hsv(h: float, s: float, v: float) -> np.ndarray:
@@ -25,11 +27,11 @@ def background(canvas: Canvas, face: Face) -> None:
         rng.uniform(0.05, 0.6),
         np.clip(value + rng.uniform(-0.4, 0.4), 0.08, 1.0),
     )
-    axis = (np.arange(GRID, dtype=np.float32) + 0.5) / GRID
     angle = rng.uniform(0, 2 * np.pi)
-    ramp = (axis[None] - 0.5) * np.cos(angle) + (axis[:, None] - 0.5) * np.sin(angle) + 0.5
-    ramp = np.clip(ramp, 0, 1)[..., None].astype(np.float32)
-    sheet = np.clip(first + (second - first) * ramp, 0, 255).astype(np.uint8)
+    ramp = (AXIS[None] - 0.5) * np.cos(angle) + (AXIS[:, None] - 0.5) * np.sin(angle) + 0.5
+    ramp = np.clip(ramp, 0, 1).astype(np.float32)
+    sheet = cv2.merge([a + (b - a) * ramp for a, b in zip(first, second, strict=True)])
+    sheet = np.clip(sheet, 0, 255).astype(np.uint8)
     kind = shot.background
     small = Canvas(GRID)  # it is out of focus, so a small picture is enough
     small.image[:] = sheet
@@ -44,9 +46,9 @@ def background(canvas: Canvas, face: Face) -> None:
         sheet = cv2.GaussianBlur(small.image, (0, 0), 1.0)
     elif kind == 2:
         turn, width = rng.uniform(-0.5, 0.5), rng.uniform(0.07, 0.2)
-        phase = (axis[None] * np.cos(turn) + axis[:, None] * np.sin(turn)) / width
+        phase = (AXIS[None] * np.cos(turn) + AXIS[:, None] * np.sin(turn)) / width
         wave = 1 / (1 + np.exp(-3 * np.sin(np.float32(2 * np.pi) * phase)))
-        sheet = (sheet * (1 - 0.4 * wave[..., None])).astype(np.uint8)
+        sheet = (sheet * cv2.merge([1 - 0.4 * wave] * 3)).astype(np.uint8)
     elif kind == 3:
         for _ in range(12):
             x, y = rng.uniform(-0.1, 1.0, 2)
@@ -55,11 +57,12 @@ def background(canvas: Canvas, face: Face) -> None:
                 (hue + rng.uniform(-0.2, 0.2)) % 1, rng.uniform(0, 0.6), rng.uniform(0.15, 0.95)
             )
             box = np.array(((x, y), (x + w, y), (x + w, y + d), (x, y + d)))
-            cv2.fillPoly(sheet, [to_fixed(box, GRID)], colour.tolist(), cv2.LINE_AA, 4)
+            cv2.fillPoly(sheet, [to_fixed(box, GRID)], colour.tolist(), cv2.LINE_AA, SHIFT)
         sheet = cv2.GaussianBlur(sheet, (0, 0), rng.uniform(2.0, 4.5))
     else:
-        glow = ((axis[None] - rng.uniform(0.2, 0.8)) ** 2 + (axis[:, None] - 0.4) ** 2)[..., None]
-        sheet = np.clip(sheet * (0.7 + 0.5 * np.exp(-4 * glow)), 0, 255).astype(np.uint8)
+        away = (AXIS[None] - rng.uniform(0.2, 0.8)) ** 2 + (AXIS[:, None] - 0.4) ** 2
+        glow = cv2.merge([0.7 + 0.5 * np.exp(-4 * away)] * 3)
+        sheet = np.clip(sheet * glow, 0, 255).astype(np.uint8)
     canvas.image[:] = cv2.resize(sheet, (canvas.size, canvas.size), interpolation=cv2.INTER_CUBIC)
 
 
@@ -68,7 +71,6 @@ def body(canvas: Canvas, face: Face) -> None:
     i, shot, size = face.ident, face.shot, canvas.size
     chin = face.at((0.0, face.chin_y), z=0.0)
     x, wide = float(chin[0]), 0.135 + 0.03 * i.masculine
-    light = round_light(face, x, 0.95, wide * 1.15, 0.6)
     neck = smooth(
         (
             (x - wide * 0.96, 0.62),
@@ -83,8 +85,10 @@ def body(canvas: Canvas, face: Face) -> None:
         5,
     )
     cover, place = canvas.mask([neck])
-    skin = enlarge(light * (skin_colour(face) * np.float32(0.9)), size)
-    canvas.blend(cover, place, skin[place])
+    part = grid_part(place, size)
+    light = round_light(face, x, 0.95, wide * 1.15, 0.6, part)
+    light *= skin_colour(face) * np.float32(0.9)
+    canvas.blend(cover, place, enlarge(light, part, place, size))
     jaw = face.outline() + np.array((-0.03 * np.sign(shot.light_x) * abs(shot.light_x), 0.05))
     canvas.shade([np.clip(jaw, -0.2, 1.2)], (0.5, 0.44, 0.42), 0.85, 0.02)
 
@@ -108,9 +112,11 @@ def body(canvas: Canvas, face: Face) -> None:
     )
     mirror = shoulders[::-1] * (-1, 1) + (2 * x, 0)
     dress = np.concatenate((collar, shoulders, mirror)).astype(np.float32)
-    shade = round_light(face, x, 1.25, 0.62, 0.5)
     cover, place = canvas.mask([dress])
-    canvas.blend(cover, place, enlarge(shade * cloth, size)[place])
+    part = grid_part(place, size)
+    light = round_light(face, x, 1.25, 0.62, 0.5, part)
+    light *= cloth
+    canvas.blend(cover, place, enlarge(light, part, place, size))
     canvas.stroke([collar], cloth * 0.55, 0.012, 0.8)
     canvas.stroke([collar + np.float32((0, 0.008))], np.minimum(cloth * 1.15 + 12, 255), 0.004, 0.5)
     rng = np.random.default_rng(shot.scene_seed + 1)

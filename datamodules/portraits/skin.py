@@ -5,23 +5,29 @@ import numpy as np
 
 from datamodules.portraits.canvas import Canvas
 from datamodules.portraits.geometry import Face, ellipse, smooth
-from datamodules.portraits.shading import enlarge, face_skin
+from datamodules.portraits.grid import enlarge, grid_part
+from datamodules.portraits.identity import Identity
+from datamodules.portraits.shading import face_skin
 
 
-def face_base(canvas: Canvas, face: Face, rng: np.random.Generator) -> np.ndarray:
-    """Paints the lit skin inside the face outline and returns the outline coverage (S, S)."""
+def grain(ident: Identity, rng: np.random.Generator) -> np.ndarray:
+    """Returns the pores of a person's skin: factors (256, 256) around 1."""
+    coarse = rng.standard_normal((64, 64), np.float32)
+    factors = rng.standard_normal((256, 256), np.float32)
+    factors *= np.float32(0.016 + 0.01 * ident.wrinkles)
+    factors += 1.0
+    factors += cv2.resize(coarse, (256, 256), interpolation=cv2.INTER_LINEAR) * np.float32(0.014)
+    return factors
+
+
+def face_base(canvas: Canvas, face: Face, pores: np.ndarray) -> None:
+    """Paints the lit skin with its pores inside the face outline."""
     size = canvas.size
     cover, place = canvas.mask([face.outline()], 0.0012)
-    skin = enlarge(face_skin(face), size)[place]
-    coarse = rng.standard_normal((64, 64), np.float32)
-    fine = rng.standard_normal((256, 256), np.float32)
-    grain = fine * np.float32(0.016 + 0.01 * face.ident.wrinkles) + 1.0
-    grain += cv2.resize(coarse, (256, 256), interpolation=cv2.INTER_LINEAR) * np.float32(0.014)
-    skin *= cv2.resize(grain, (size, size), interpolation=cv2.INTER_LINEAR)[place][..., None]
-    canvas.blend(cover, place, skin)
-    full = np.zeros((size, size), np.float32)
-    full[place] = cover
-    return full
+    part = grid_part(place, size)
+    skin = enlarge(face_skin(face, part), part, place, size)
+    fine = cv2.resize(pores, (size, size), interpolation=cv2.INTER_LINEAR)[place]
+    canvas.blend(cover, place, cv2.multiply(skin, cv2.cvtColor(fine, cv2.COLOR_GRAY2RGB)))
 
 
 def marks(canvas: Canvas, face: Face, rng: np.random.Generator) -> None:

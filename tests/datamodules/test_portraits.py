@@ -14,6 +14,8 @@ from datamodules.portraits import (
     sample_identity,
     sample_nuisance,
 )
+from datamodules.portraits.grid import GRID, WHOLE, enlarge, grid_part
+from datamodules.portraits.raster import blurred
 
 SEED = 7
 
@@ -157,3 +159,18 @@ def test_the_lamp_side_of_the_face_is_brighter(fifty):
         difference[light].append(sides[0] - sides[1])
     assert np.mean(difference[0]) > 15.0
     assert np.mean(difference[2]) < -15.0
+
+
+@pytest.mark.parametrize("sigma", [0.3, 0.64, 1.3, 2.0, 2.9])
+def test_the_fast_blur_is_that_of_opencv(sigma):
+    picture = np.random.default_rng(0).integers(0, 256, (60, 47), np.uint8)
+    assert np.array_equal(blurred(picture, sigma), cv2.GaussianBlur(picture, (0, 0), sigma))
+
+
+@pytest.mark.parametrize("size", [256, 288, 300, 1024])
+def test_a_part_of_a_grid_is_enlarged_like_the_whole(size):
+    grid = np.random.default_rng(0).random((GRID, GRID, 3), np.float32)
+    place = (slice(size // 7, size // 3), slice(size // 5, size))
+    part = grid_part(place, size)
+    large = enlarge(grid[part], part, place, size)
+    assert np.allclose(large, enlarge(grid, WHOLE, place, size), rtol=0, atol=1e-6)
