@@ -1,6 +1,7 @@
 """Lightning callbacks: what is watched and kept while training."""
 
 from callbacks.checkpoints import StepCheckpoint, find_last
+from callbacks.codebook_pictures import CodebookPictures
 from callbacks.ema import EMA
 from callbacks.image_grid import ImageGrid
 from callbacks.progress import StepProgress
@@ -12,6 +13,7 @@ from osdface.run_folder import read_status, sync_command, write_status
 
 __all__ = [
     "EMA",
+    "CodebookPictures",
     "ImageGrid",
     "RunLog",
     "StatusFile",

@@ -5,6 +5,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from lightning_modules.association_watch import AssociationWatch
+from lightning_modules.codebook_report import codebook_report
 from lightning_modules.codebook_watch import CodebookWatch
 from lightning_modules.dictionary import DictionaryTraining, stage1_adam
 from lightning_modules.stepped import SteppedModule, StepSettings
@@ -12,10 +14,21 @@ from osdface.losses.association import AssociationLoss
 
 
 class DictionaryAssociationModule(SteppedModule):
-    """HQ and LQ autoencoders with lambda_assoc 1 (A); the temperature is learned.
+    """HQ and LQ autoencoders with lambda_assoc 1 (A).
 
-    ``earlier_steps`` are the steps each autoencoder has already done, so that its discriminator's
-    start counts on.
+    Autoencoders and discriminators go on from the dictionaries' weights; their optimizers start
+    anew, because the parameters are grouped otherwise and the released recipe says nothing.
+
+    Args:
+        hq: HQ autoencoder, discriminator and losses.
+        lq: The same for LQ.
+        settings: Steps and rates.
+        association_weight: lambda_assoc.
+        earlier_steps: Steps each autoencoder has already done, so that its discriminator's start
+            counts on.
+        seed: Of the restarts.
+        learned_temperature: False freezes it at 0.07, as in DAEFR, where no optimizer has it.
+        gather: False compares with this rank's tokens alone, as in DAEFR.
     """
 
     def __init__(
@@ -26,22 +39,30 @@ class DictionaryAssociationModule(SteppedModule):
         association_weight: float = 1.0,
         earlier_steps: dict[str, int] | None = None,
         seed: int = 0,
+        learned_temperature: bool = True,
+        gather: bool = True,
     ) -> None:
         super().__init__(settings)
         self.dictionaries = nn.ModuleDict({"hq": hq, "lq": lq})
-        self.association = AssociationLoss(gather=True)
+        self.association = AssociationLoss(gather=gather)
+        self.association.temperature.requires_grad_(learned_temperature)
         self.association_weight, self.seed = association_weight, seed
         self.earlier_steps = earlier_steps or {"hq": 0, "lq": 0}
         self.watch = CodebookWatch(["hq", "lq"], hq.autoencoder.config.entries)
+        self.association_watch = AssociationWatch()
+        self.codebook_report: dict[str, Any] = {}
+        self.restarted = {"hq": 0, "lq": 0}  # since the last validation
+        self._grid = (0, 0)
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         """One Adam for both autoencoders and the temperature, one for both discriminators."""
         rate = self.settings.learning_rate
+        temperature = [p for p in self.association.parameters() if p.requires_grad]
         both = self.dictionaries.values()
         generator = [p for d in both for p in d.autoencoder.parameters()]
         discriminator = [p for d in both for p in d.discriminator.parameters()]
         return [
-            stage1_adam([*generator, *self.association.parameters()], rate),
+            stage1_adam([*generator, *temperature], rate),
             stage1_adam(discriminator, rate),
         ]
 
@@ -73,7 +94,8 @@ class DictionaryAssociationModule(SteppedModule):
                 restarted = dictionary.restart(
                     passed[domain].tokens, passed[domain].quantized.indices, own_step, self.seed
                 )
-                self.logged[f"codebook/{domain}/restarted"] = float(restarted)
+                self.restarted[domain] += restarted
+                self.logged[f"codebook/{domain}/restarted"] = float(self.restarted[domain])
         self.finish_micro_batch()
 
     def _update_discriminators(self, optimizer: Any, batch: dict[str, Any], passed: dict) -> None:
@@ -97,7 +119,9 @@ class DictionaryAssociationModule(SteppedModule):
         passed = {d: m.autoencoder(batch[d]) for d, m in self.dictionaries.items()}
         for domain, reconstruction in passed.items():
             self.watch.add(domain, batch[domain], reconstruction)
-        self.watch.add_association(passed["hq"].tokens, passed["lq"].tokens)
+        tokens = [passed[domain].tokens for domain in ("hq", "lq")]
+        self.association_watch.add(*tokens, self.association.temperature())
+        self._grid = (tokens[0].shape[-2], tokens[0].shape[-1])
         if batch_idx == 0:
             self.sample_images = {
                 "lq": batch["lq"].cpu(),
@@ -108,5 +132,18 @@ class DictionaryAssociationModule(SteppedModule):
             self.sample_keys = list(batch["key"])
 
     def on_validation_epoch_end(self) -> None:
-        """Publishes the figures for the callbacks."""
-        self.validation_metrics = self.watch.compute(self.trainer.world_size)
+        """Publishes the figures and, on rank zero, what the pictures are drawn from."""
+        where = (self.trainer.world_size, self.device)
+        figures = self.watch.compute(*where) | self.association_watch.compute(*where)
+        figures |= {f"{domain}/restarted": float(n) for domain, n in self.restarted.items()}
+        self.validation_metrics = figures
+        self.restarted = dict.fromkeys(self.restarted, 0)
+        if self.trainer.is_global_zero:
+            autoencoders = {name: d.autoencoder for name, d in self.dictionaries.items()}
+            similarity = self.association_watch.similarity
+            self.codebook_report = codebook_report(
+                autoencoders, self.watch.last_counts, self._grid, similarity
+            )
+
+    test_step = validation_step
+    on_test_epoch_end = on_validation_epoch_end

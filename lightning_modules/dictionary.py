@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, distributed, nn
 
+from lightning_modules.codebook_report import codebook_report
 from lightning_modules.codebook_watch import CodebookWatch
 from lightning_modules.stepped import SteppedModule, StepSettings
 from osdface.losses.adversarial import Hinge, adaptive_weight
@@ -122,6 +123,9 @@ class VQDictionaryModule(SteppedModule):
         super().__init__(settings)
         self.dictionary, self.domain, self.seed = training, domain, seed
         self.watch = CodebookWatch([domain], training.autoencoder.config.entries)
+        self.codebook_report: dict[str, Any] = {}
+        self.restarted = 0  # since the last validation
+        self._grid = (0, 0)
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         """One Adam for the autoencoder, one for its discriminator."""
@@ -134,6 +138,11 @@ class VQDictionaryModule(SteppedModule):
     def extra_state_keys(self) -> list[str]:
         """Idle counters decide on restarts, so a resume needs them."""
         return [name for name, _ in self.named_buffers() if name.endswith("idle_steps")]
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Notes the domain too, which the names of the tensors do not tell."""
+        super().on_save_checkpoint(checkpoint)
+        checkpoint["domain"] = self.domain
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         """One update of the autoencoder and, once started, of the discriminator."""
@@ -160,7 +169,9 @@ class VQDictionaryModule(SteppedModule):
             restarted = self.dictionary.restart(
                 passed.tokens, passed.quantized.indices, step, self.seed
             )
-            self.logged["codebook/restarted"] = float(restarted)
+            # A restart seldom falls on a step that is logged, so the sum is what tells.
+            self.restarted += restarted
+            self.logged["codebook/restarted"] = float(self.restarted)
         self.finish_micro_batch()
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
@@ -168,6 +179,7 @@ class VQDictionaryModule(SteppedModule):
         images = batch[self.domain]
         passed = self.dictionary.autoencoder(images)
         self.watch.add(self.domain, images, passed)
+        self._grid = (passed.tokens.shape[-2], passed.tokens.shape[-1])
         if batch_idx == 0:
             self.sample_images = {
                 self.domain: images.cpu(),
@@ -176,5 +188,13 @@ class VQDictionaryModule(SteppedModule):
             self.sample_keys = list(batch["key"])
 
     def on_validation_epoch_end(self) -> None:
-        """Publishes reconstruction PSNR, usage, perplexity and dead entries."""
-        self.validation_metrics = self.watch.compute(self.trainer.world_size)
+        """Publishes the figures and, on rank zero, what the pictures are drawn from."""
+        self.validation_metrics = self.watch.compute(self.trainer.world_size, self.device)
+        self.validation_metrics[f"{self.domain}/restarted"] = float(self.restarted)
+        self.restarted = 0
+        if self.trainer.is_global_zero:
+            autoencoders = {self.domain: self.dictionary.autoencoder}
+            self.codebook_report = codebook_report(autoencoders, self.watch.last_counts, self._grid)
+
+    test_step = validation_step
+    on_test_epoch_end = on_validation_epoch_end

@@ -94,11 +94,23 @@ class OneStepDistillationModule(SteppedModule):
     @torch.no_grad()
     def _encode(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
         """Encodes LQ and HQ in one VAE pass; HQ only where the discriminator needs it."""
-        if self.discriminator is None:
-            return self.generator.codec.encode(batch["lq"], self.sample_latent), batch["lq"]
-        both = torch.cat([batch["lq"], batch["hq"]])
-        degraded, latent = self.generator.codec.encode(both, self.sample_latent).chunk(2)
-        return degraded, latent
+        domains = ("lq",) if self.discriminator is None else ("lq", "hq")
+        images = torch.cat([batch[domain] for domain in domains])
+        noise = None
+        if self.sample_latent:
+            noise = torch.cat([self._posterior_noise(batch, domain) for domain in domains])
+        latents = self.generator.codec.encode(images, noise).chunk(len(domains))
+        return latents[0], latents[-1]
+
+    def _posterior_noise(self, batch: dict[str, Any], domain: str) -> Tensor:
+        """Draws from (seed, step, key) too: no resume, rank or discriminator changes it."""
+        shape = self.generator.codec.latent_shape(batch[domain])
+        sources = (
+            keyed_generator(self.seed, self.generator_step, f"{key}/{domain}")
+            for key in batch["key"]
+        )
+        noises = [torch.randn(shape, generator=source) for source in sources]
+        return torch.stack(noises).to(batch[domain])
 
     def _log_terms(self, terms: dict[str, Tensor], weights: dict[str, float]) -> Tensor:
         weighted = {name: weights[name] * value for name, value in terms.items()}

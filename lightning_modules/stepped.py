@@ -175,6 +175,13 @@ class SteppedModule(L.LightningModule):
                 f"The checkpoint lacks {len(missing)} trainable tensors, first "
                 f"{min(missing)!r}: it belongs to another configuration."
             )
+        for name, own in self.trainable_state().items():
+            found_shape = checkpoint["state_dict"][name].shape
+            if found_shape != own.shape:
+                raise UserError(
+                    f"The checkpoint's tensor {name!r} has shape {tuple(found_shape)}, this "
+                    f"configuration's {tuple(own.shape)}: give the scale it was trained with."
+                )
         for part, found in checkpoint.get("fingerprints", {}).items():
             if self.fingerprints.get(part, found) != found:
                 raise UserError(

@@ -10,6 +10,7 @@ from typing import Any
 from osdface.files import read_json, write_json
 
 STATUS = "status.json"
+STAGE1 = "stage1.json"
 _EMPTY = {"status": None, "reason": None, "step": 0, "seconds": 0.0, "wandb_run": None}
 
 
@@ -68,7 +69,23 @@ def offline_folders(run_dir: str | Path, *, nested: bool = False) -> list[Path]:
     return sorted((run for run in found if run.is_dir()), key=lambda run: run.name)
 
 
+def note_stage1(run_dir: str | Path, folder: Path) -> None:
+    """Notes in ``stage1.json`` which folder of the cache a run took its VRE from."""
+    known = stage1_folders(run_dir)
+    if folder not in known:
+        write_json(Path(run_dir) / STAGE1, [str(each) for each in (*known, folder)])
+
+
+def stage1_folders(run_dir: str | Path) -> list[Path]:
+    """Returns the noted folders; none where stage 1 was given."""
+    try:
+        return [Path(each) for each in read_json(Path(run_dir) / STAGE1)]
+    except (OSError, ValueError):
+        return []
+
+
 def sync_command(run_dir: str | Path, *, nested: bool = False) -> str | None:
-    """Returns the ``wandb sync`` command for a run folder, None if nothing is offline."""
-    runs = offline_folders(run_dir, nested=nested)
+    """Returns the ``wandb sync`` command of a run and its stage 1, None if nothing is offline."""
+    places = [*stage1_folders(run_dir), run_dir] if nested else [run_dir]
+    runs = [run for place in places for run in offline_folders(place, nested=nested)]
     return " ".join(["wandb", "sync", *(shlex.quote(str(run)) for run in runs)]) if runs else None

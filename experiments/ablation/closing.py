@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from osdface.run_folder import read_status, sync_command
+from osdface.run_folder import read_status, stage1_folders, sync_command
 
 _FILES = {
     "tables": ("ablation.md", "ablation.csv", "published.md"),
@@ -31,6 +31,8 @@ def closing_lines(output_dir: Path) -> list[str]:
     for name, files in _FILES.items():
         if there := [file for file in files if (output_dir / file).exists()]:
             lines.append(f"{name:9}{', '.join(there)}")
+    if stage1 := stage1_folders(output_dir):
+        lines.append(f"{'stage 1':9}{', '.join(map(str, stage1))}")
     if command := sync_command(output_dir, nested=True):
         lines.append(f"W&B was offline; to upload: {command}")
     return [*lines, str(output_dir)]

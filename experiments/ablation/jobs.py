@@ -77,7 +77,10 @@ def run_single(cfg: DictConfig, folder: Path) -> int:
     if cfg.mode == "fit" and is_finished(folder) and not is_follower():
         print("This run is finished: nothing to do.")
         return 0
-    metrics = with_status(folder, lambda: tasks.load(cfg.task)(cfg, folder))
+    task = cfg.task if cfg.mode == "fit" else f"{cfg.task}.evaluate"
+    metrics = with_status(folder, lambda: tasks.load(task)(cfg, folder))
+    if cfg.mode != "fit" and not is_follower():
+        print("  ".join(f"{name} {value:.4f}" for name, value in metrics.items()))
     if metrics and not is_follower():
         write_json(folder / "metrics.json", metrics)
     return 0

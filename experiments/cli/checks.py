@@ -11,10 +11,24 @@ from experiments.cli.compose import jobs_of
 from experiments.cli.groups import options
 from experiments.cli.suggest import unknown
 from experiments.cli.tasks import TASKS
+from experiments.cli.variants import VRE_GROUP, group_of
 from osdface.errors import UserError
 
+# Those of osdface.networks.prompts, which would import torch.
+PROMPT_KINDS = (
+    "distinct",
+    "duplicates",
+    "attention_pooling",
+    "position_code",
+    "learned_prompt",
+    "text_prompt",
+    "none",
+)
 _CHOICES = {
     "mode": ("fit", "validate", "test"),
+    "domain": ("both", "hq", "lq"),
+    "vre.kind": PROMPT_KINDS,
+    "vre.dictionary": ("lq", "hq"),
     "part": ("all", "prepare", "variant", "gather"),
     "logger.mode": ("auto", "online", "offline", "disabled"),
     "trainer.accelerator": ("cpu", "gpu", "auto"),
@@ -23,6 +37,8 @@ _REQUIRED = {"folder": ("root", "data.root=DIR"), "shards": ("urls", "data.urls=
 # Keys that name something on disk, which is worth checking before anything is imported.
 _ON_DISK = ("data.root", "checkpoint", "weights_dir")
 _ABLATION_ONLY = ("variants", "seeds", "part")
+# What the variants of ablation_vre set.
+_VRE_VARIANT = ("vre.kind", "vre.dictionary", "vre.association")
 
 
 def check(cfg: Any, words: Mapping[str, str]) -> None:
@@ -42,8 +58,13 @@ def check(cfg: Any, words: Mapping[str, str]) -> None:
             check_path(key, value)
     if cfg.task == "ablation" and cfg.mode != "fit":
         raise UserError(f"mode={cfg.mode} needs a single experiment, such as experiment=osdface.")
-    if cfg.mode != "fit" and cfg.task != "osdface":
-        raise UserError(f"mode={cfg.mode} is there for experiment=osdface only.")
+    if cfg.mode != "fit" and f"{cfg.task}.evaluate" not in TASKS:
+        able = [task.removesuffix(".evaluate") for task in TASKS if task.endswith(".evaluate")]
+        raise UserError(
+            f"experiment={cfg.experiment} has no mode={cfg.mode}; these have: {', '.join(able)}."
+        )
+    if cfg.domain != "both" and cfg.task != "vq_dictionary":
+        raise UserError(f"domain={cfg.domain} is there for experiment=vq_dictionary only.")
     if cfg.mode != "fit" and not cfg.checkpoint:
         raise UserError(f"mode={cfg.mode} needs checkpoint=FILE or an export folder.")
     if str(cfg.trainer.precision).startswith("16"):
@@ -72,16 +93,26 @@ def _check_single(cfg: Any, words: Mapping[str, str]) -> None:
         if key in words:
             instead = {"variants": "variant=NAME", "seeds": "seed=N"}.get(key, "no such key")
             raise UserError(
-                f"{key}= belongs to experiment=ablation_losses; experiment={cfg.experiment} takes "
-                f"{instead}."
+                f"{key}= belongs to experiment=ablation_losses or ablation_vre; "
+                f"experiment={cfg.experiment} takes {instead}."
             )
 
 
 def _check_ablation(cfg: Any, words: Mapping[str, str]) -> None:
     jobs_of(cfg)
+    if "vre_variant" in words:
+        raise UserError(f"An ablation takes a list: variants={words['vre_variant']}.")
+    of_vre = group_of(cfg.experiment) == VRE_GROUP
     for key in words:
         # The words of the command line come after the variant and would undo it in every job.
         section, _, term = key.partition(".")
+        if of_vre and key in _VRE_VARIANT:
+            raise UserError(f"{key}= would change every variant of an ablation: choose variants=.")
+        if of_vre and section == "losses" and not term.startswith("weights"):
+            raise UserError(
+                "ablation_vre trains every variant with the losses of full: losses.weights.TERM= "
+                f"changes their strength, {key}= nothing."
+            )
         if section == "losses" and not term.startswith("weights"):
             raise UserError(
                 f"{key}= would change every variant of an ablation: choose the terms by variants= "

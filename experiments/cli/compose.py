@@ -13,7 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 from experiments.cli.groups import CONF, GROUPS, check_option, options
 from experiments.cli.suggest import unknown
 from experiments.cli.values import to_hydra, typed_value
-from experiments.cli.variants import generated, variant_names
+from experiments.cli.variants import LOSS_GROUP, generated, group_of, variant_names
 from osdface.errors import UserError
 
 # Groups that stand under another name in the defaults list of config.yaml.
@@ -26,22 +26,24 @@ def register() -> None:
     for name, node in generated().items():
         ConfigStore.instance().store(name=name, node=node, group="variant", package="_global_")
     OmegaConf.register_new_resolver(
-        "sweep_variants", lambda value: ",".join(map(to_hydra, variants_of(value)))
+        "sweep_variants",
+        lambda value, group=LOSS_GROUP: ",".join(map(to_hydra, variants_of(value, group))),
     )
     OmegaConf.register_new_resolver(
         "sweep_seeds", lambda seeds, seed: ",".join(map(str, seeds or [seed]))
     )
 
 
-def variants_of(value: Any) -> list[str]:
+def variants_of(value: Any, group: str = LOSS_GROUP) -> list[str]:
     """Returns the names of the variants that ``variants=value`` means."""
-    return variant_names(value, options("variant"))
+    return variant_names(value, options(group), group)
 
 
 def jobs_of(cfg: DictConfig) -> list[tuple[str, int]]:
     """Returns the ablation's jobs in the order of Hydra's sweep: (variant, seed)."""
     seeds = list(cfg.seeds or [cfg.seed])
-    return [(variant, seed) for variant in variants_of(cfg.variants) for seed in seeds]
+    variants = variants_of(cfg.variants, group_of(cfg.experiment))
+    return [(variant, seed) for variant in variants for seed in seeds]
 
 
 def _compose(overrides: list[str]) -> DictConfig:
@@ -79,6 +81,9 @@ def compose_words(words: Mapping[str, str]) -> tuple[DictConfig, list[str]]:
     Raises:
         UserError: An unknown option or key, or a value of the wrong type.
     """
+    if "variant" in words and (group := group_of(words.get("experiment"))) != LOSS_GROUP:
+        # One job of an ablation whose variants are in another group, by the usual word.
+        words = {group if key == "variant" else key: text for key, text in words.items()}
     chosen = {group: check_option(group, words[group]) for group in GROUPS if group in words}
     overrides = [f"{_SLOTS.get(group, group)}={to_hydra(name)}" for group, name in chosen.items()]
     defaults = _compose(overrides)

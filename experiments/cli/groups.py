@@ -6,7 +6,7 @@ from experiments.cli.suggest import unknown
 from experiments.cli.variants import canonical_name
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
-GROUPS = ("experiment", "scale", "data", "trainer", "logger", "variant")
+GROUPS = ("experiment", "scale", "data", "trainer", "logger", "variant", "vre_variant")
 
 
 def options(group: str) -> dict[str, str]:
@@ -32,5 +32,6 @@ def check_option(group: str, name: str) -> str:
     if group == "variant":
         return canonical_name(name, known)
     if name not in known:
-        raise unknown({"data": "data source"}.get(group, group), name, known)
+        kind = {"data": "data source", "vre_variant": "variant"}.get(group, group)
+        raise unknown(kind, name, known)
     return name

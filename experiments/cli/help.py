@@ -53,7 +53,9 @@ def help_text() -> str:
     for group in GROUPS:
         lines += ["", f"{group}="]
         lines += [f"  {name:22} {line}" for name, line in options(group).items()]
-    lines += ["  mse+id+gan             any combination of id, ea_dists, gan, ea_lpips, dists"]
+        if group == "variant":
+            more = "any combination of id, ea_dists, gan, ea_lpips, dists"
+            lines += [f"  {'mse+id+gan':22} {more}"]
     lines += ["", "keys [default]:", *_rows(_keys(CONF / "config.yaml"))]
     # The trainers and loggers have the same keys: those of the default stand for all.
     lines += _rows(_keys(CONF / "trainer/cpu.yaml", "trainer"))

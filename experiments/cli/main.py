@@ -18,6 +18,7 @@ from experiments.cli.lock import FolderLock
 from experiments.cli.ranks import is_follower
 from experiments.cli.sweep import hydra_sweep
 from experiments.cli.values import escaped, to_hydra
+from experiments.cli.variants import group_of
 from experiments.cli.words import parse_words, to_argv
 from osdface.errors import UserError
 from osdface.files import read_json, write_json, write_text
@@ -38,7 +39,7 @@ def run(argv: list[str]) -> int:
     check(cfg, words)
     if cfg.task == "ablation":
         # config.yaml names the variants one by one, and `default` resumes a run of the same list.
-        cfg.variants = variants_of(cfg.variants)
+        cfg.variants = variants_of(cfg.variants, group_of(cfg.experiment))
     if printing:
         print(dump_config(plain(cfg)), end="")
         return 0

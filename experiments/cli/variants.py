@@ -1,6 +1,7 @@
-"""Names of the ablation's variants: files in ``conf/variant``, and generated combinations.
+"""Which variants an ablation has: files in a group of ``conf``, and generated combinations.
 
-A generated name lists the terms that are on, ``mse+id+gan``; MSE is always on.
+A loss ablation's are in ``conf/variant``; a generated name lists the terms that are on,
+``mse+id+gan``; MSE is always on. Those of the VRE are in ``conf/vre_variant``.
 """
 
 from collections.abc import Iterable
@@ -11,6 +12,18 @@ from experiments.cli.suggest import unknown
 from osdface.errors import UserError
 
 DEFAULT = ("mse", "full", "no_id", "no_gan", "plain_dists", "ea_lpips", "all")
+VRE = (
+    "distinct",
+    "duplicates",
+    "attention_pooling",
+    "position_code",
+    "hq_dictionary",
+    "no_association",
+    "learned_prompt",
+    "text_prompt",
+    "none",
+)
+LOSS_GROUP, VRE_GROUP = "variant", "vre_variant"
 # Short name in a generated variant -> key in `losses`; the first four are crossed by `factorial`.
 TERMS = {
     "id": "identity",
@@ -20,6 +33,11 @@ TERMS = {
     "dists": "dists",
 }
 FACTORIAL_TERMS = ("id", "ea_dists", "gan", "ea_lpips")
+
+
+def group_of(experiment: str | None) -> str:
+    """Returns the configuration group that holds an experiment's variants."""
+    return VRE_GROUP if experiment == "ablation_vre" else LOSS_GROUP
 
 
 def _names(terms: Iterable[str]) -> list[str]:
@@ -61,17 +79,24 @@ def canonical_name(name: str, files: Iterable[str]) -> str:
     raise unknown("variant", name, files)
 
 
-def variant_names(value: Any, files: Iterable[str]) -> list[str]:
+def variant_names(value: Any, files: Iterable[str], group: str = LOSS_GROUP) -> list[str]:
     """Returns the variants that ``variants=value`` means, without repetitions.
 
     Args:
-        value: ``default``, ``factorial``, one name, or a list of these.
-        files: Names of the files in ``conf/variant``.
+        value: ``default``, ``factorial`` (losses only), one name, or a list of these.
+        files: Names of the files in ``conf/<group>``.
+        group: The group that holds the variants.
     """
+    lists = {"default": VRE} if group == VRE_GROUP else {"default": DEFAULT, "factorial": FACTORIAL}
+    known = [*files, *lists]
     names: list[str] = []
     for each in [value] if isinstance(value, str) else list(value or ["default"]):
-        if each in ("default", "factorial"):
-            names.extend(DEFAULT if each == "default" else FACTORIAL)
+        if each in lists:
+            names.extend(lists[each])
+        elif group == LOSS_GROUP:
+            names.append(canonical_name(str(each), known))
+        elif each in known:
+            names.append(each)
         else:
-            names.append(canonical_name(str(each), [*files, "default", "factorial"]))
+            raise unknown("variant", str(each), known)
     return list(dict.fromkeys(names))

@@ -14,6 +14,7 @@ from torch import distributed
 
 from callbacks import (
     EMA,
+    CodebookPictures,
     ImageGrid,
     RunLog,
     StatusFile,
@@ -26,6 +27,7 @@ from callbacks import (
 from datamodules.faces import FaceDataModule
 from experiments.pipelines.build import plain
 from lightning_modules.stepped import SteppedModule
+from osdface.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -105,6 +107,23 @@ def _finish(last: Path, module: SteppedModule, averages: EMA | None) -> bool:
     return True
 
 
+def load_weights(state: Any, module: SteppedModule, where: str) -> None:
+    """Fills ``module`` from a checkpoint's content, with the averaged weights where EMA was on.
+
+    Raises:
+        UserError: It is no checkpoint of ours, or belongs to another configuration, base or VRE.
+    """
+    if not isinstance(state, dict) or not {"state_dict", "generator_step"} <= state.keys():
+        raise UserError(f"{where} is no checkpoint of this framework.")
+    module.on_load_checkpoint(state)
+    module.load_state_dict(state["state_dict"], strict=False)
+    kept = state.get("callbacks", {}).get(EMA().state_key)
+    if kept is not None:
+        averages = EMA()
+        averages.load_state_dict(kept)
+        averages.swap_in(module)
+
+
 def fit(
     cfg: DictConfig,
     module: SteppedModule,
@@ -140,6 +159,7 @@ def fit(
         RunLog(run_dir, settings.log_every),
         wandb_run,
         ImageGrid(run_dir, wandb_run),
+        CodebookPictures(run_dir, wandb_run),
         StepProgress(settings.label, enabled=bool(cfg.progress), shown=settings.shown),
         StatusFile(run_dir, wandb_run=wandb_run),
         checkpoint,

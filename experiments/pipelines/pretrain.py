@@ -1,11 +1,12 @@
 """Makes the tiny models that are shipped: stand-ins, VAE, base and dictionaries."""
 
+import shlex
 import shutil
 from pathlib import Path
 from typing import Any
 
 from diffusers import AutoencoderKL
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from safetensors.torch import save_file
 
 from datamodules.faces import FaceDataModule
@@ -28,18 +29,22 @@ from osdface.paths import find_weight
 EXPORT = "export"
 
 
+def _population(cfg: DictConfig) -> dict[str, Any]:
+    """Returns what differs from ``data.*``: portraits of other people than the experiments'."""
+    if cfg.data.kind != "portraits":
+        return {}
+    chosen = cfg.scale.pretrain
+    return {
+        "data_seed": chosen.seed,
+        "identities": chosen.identities,
+        "variations": chosen.variations,
+        "val_variations": chosen.val_variations,
+    }
+
+
 def _data(cfg: DictConfig, batch_size: int, attributes: bool) -> FaceDataModule:
-    """Portraits of other people than those of the experiments, or the user's own pictures."""
-    changes: dict[str, Any] = {"with_attributes": attributes and cfg.data.kind == "portraits"}
-    if cfg.data.kind == "portraits":
-        chosen = cfg.scale.pretrain
-        changes |= {
-            "data_seed": chosen.seed,
-            "identities": chosen.identities,
-            "variations": chosen.variations,
-            "val_variations": chosen.val_variations,
-        }
-    return build_datamodule(cfg, batch_size, **changes)
+    labelled = attributes and cfg.data.kind == "portraits"
+    return build_datamodule(cfg, batch_size, with_attributes=labelled, **_population(cfg))
 
 
 def _steps(cfg: DictConfig, part: str) -> StepSettings:
@@ -68,13 +73,20 @@ def _settings(cfg: DictConfig, part: str, metric: str, mode: str, shown: str) ->
     )
 
 
+def _command(cfg: DictConfig) -> str:
+    words = [f"experiment={cfg.experiment}", f"scale={cfg.scale.name}", f"seed={cfg.seed}"]
+    if cfg.init_from is not None:
+        words.append(f"init_from={cfg.init_from}")
+    return shlex.join(["python", "-m", "experiments.run", *words])
+
+
 def _card(cfg: DictConfig, folder: Path, figures: dict[str, float]) -> None:
     """Writes how a model was made beside it."""
     write_json(
         folder / "training.json",
         {
-            "command": f"python -m experiments.run experiment={cfg.experiment} seed={cfg.seed}",
-            "data": plain(cfg.data) | {"portraits_seed": cfg.scale.pretrain.seed},
+            "command": _command(cfg),
+            "data": plain(cfg.data) | _population(cfg),
             "pretrain": plain(cfg.scale.pretrain),
             "figures_on_held_out_people": figures,
         },
@@ -156,9 +168,8 @@ def pretrain_perceptual(cfg: DictConfig, output_dir: Path) -> dict[str, float]:
 
 
 def _notes(cfg: DictConfig, figures: dict[str, float]) -> dict[str, str]:
-    command = f"python -m experiments.run experiment={cfg.experiment} seed={cfg.seed}"
     measured = ", ".join(f"{name} {value:.4f}" for name, value in figures.items())
-    return {"command": command, "figures": measured, "data": "procedural portraits alone"}
+    return {"command": _command(cfg), "figures": measured, "data": str(cfg.data.kind)}
 
 
 def pretrain_tiny(cfg: DictConfig, output_dir: Path) -> dict[str, float]:
@@ -167,9 +178,11 @@ def pretrain_tiny(cfg: DictConfig, output_dir: Path) -> dict[str, float]:
     export.mkdir(parents=True, exist_ok=True)
 
     def part(name: str, function: Any, **changes: Any) -> Path:
+        """Runs one part as its own command does: from the seed, whatever ran before."""
         own = cfg.copy()
         for key, value in changes.items():
-            own[key] = value
+            OmegaConf.update(own, key, value)
+        seed_everything(own)
         folder = output_dir / name
         result = function(own, folder)
         figures.update({f"{name}/{key}": value for key, value in result.items()})
@@ -177,13 +190,15 @@ def pretrain_tiny(cfg: DictConfig, output_dir: Path) -> dict[str, float]:
 
     made = part("perceptual", pretrain_perceptual)
     shutil.copy(made / "perceptual.safetensors", export)
+    trunk = str(export / "perceptual.safetensors")  # and not the shipped one
     for letter, seed in (("a", 1), ("b", 2)):
         made = part(f"identity_{letter}", pretrain_identity, seed=seed)
         shutil.copy(made / "identity.safetensors", export / f"identity_{letter}.safetensors")
-    vae = part("vae", pretrain_vae) / "vae"
+    vae = part("vae", pretrain_vae, **{"scale.stage2.perceptual_loss": trunk}) / "vae"
     made = part("base", pretrain_base, init_from=str(vae))
     shutil.copytree(made, export / "base", dirs_exist_ok=True)
-    made = part("vre", stage1.run_from_nothing)
+    shutil.copy(vae / "training.json", export / "base" / "vae")
+    made = part("vre", stage1.run_from_nothing, **{"scale.stage1.perceptual": trunk})
     shutil.copytree(made, export / "vre", dirs_exist_ok=True)
     return figures
 

@@ -1,16 +1,21 @@
 """Stage 1: HQ dictionary, LQ dictionary, their association; exported, and cached."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
 
 from omegaconf import DictConfig
-from safetensors.torch import load_file, save_file
 
 from datamodules.faces import FaceDataModule
 from experiments.cli.ranks import is_follower
 from experiments.pipelines.build import build_datamodule, build_perceptual, plain, vq_config
 from experiments.pipelines.fitting import FitSettings, barrier, fit, seed_everything
+from experiments.pipelines.stage1_parts import (
+    find_dictionary,
+    load_part,
+    save_export,
+    save_part,
+    start_folders,
+)
 from lightning_modules.association import DictionaryAssociationModule
 from lightning_modules.dictionary import (
     DictionarySettings,
@@ -18,21 +23,13 @@ from lightning_modules.dictionary import (
     VQDictionaryModule,
 )
 from lightning_modules.stepped import StepSettings
-from osdface.checkpoints.export import read_config, save_vre
 from osdface.errors import UserError
-from osdface.files import atomic_folder, atomic_path, read_json, write_json
-from osdface.networks.autoencoder import VQAutoencoder, VQConfig
+from osdface.files import read_json, write_json
+from osdface.networks.autoencoder import VQAutoencoder
 from osdface.networks.discriminators import PatchDiscriminator
-from osdface.networks.embedder import VisualRepresentationEmbedder
-from osdface.paths import find_weight
 
 EXPORT = "export"
 DOMAINS = ("hq", "lq")
-
-
-def dictionary_file(domain: str) -> str:
-    """Returns the name of an autoencoder's weights in a stage-1 export."""
-    return f"dictionary_{domain}.safetensors"
 
 
 def build_data(cfg: DictConfig) -> FaceDataModule:
@@ -42,10 +39,15 @@ def build_data(cfg: DictConfig) -> FaceDataModule:
     return build_datamodule(cfg, chosen.batch_size, degradation=degradation)
 
 
-def build_training(cfg: DictConfig, own_steps: int) -> DictionaryTraining:
-    """Builds one autoencoder with discriminator and losses; ``own_steps`` are all it will see."""
+def build_training(cfg: DictConfig, domain: str) -> DictionaryTraining:
+    """Builds one autoencoder with discriminator and losses.
+
+    Fractions count its steps in dictionary and association, whichever part runs now: parts that
+    are run apart equal the whole.
+    """
     chosen = cfg.scale.stage1
     start = chosen.discriminator_start
+    own_steps = chosen[f"{domain}_steps"] + chosen.association_steps
     settings = DictionarySettings(
         discriminator_start=start if isinstance(start, int) else int(start * own_steps),
         swapped_commitment=chosen.swapped_commitment,
@@ -60,19 +62,6 @@ def build_training(cfg: DictConfig, own_steps: int) -> DictionaryTraining:
     )
     perceptual = build_perceptual(cfg, "lpips", chosen.perceptual)
     return DictionaryTraining(VQAutoencoder(vq_config(cfg)), discriminator, perceptual, settings)
-
-
-def load_dictionary(folder: Path, domain: str, config: VQConfig) -> VQAutoencoder:
-    """Reads one autoencoder of a stage-1 export; its sizes must be those of the scale."""
-    path = folder / dictionary_file(domain)
-    if not path.is_file():
-        raise UserError(f"{folder} has no {path.name}: name the export of a stage-1 run.")
-    found = VQConfig.from_dict(read_config(folder)["vre"])
-    if found != config:
-        raise UserError(f"The dictionaries in {folder} have sizes {found}, the scale has {config}.")
-    autoencoder = VQAutoencoder(config)
-    autoencoder.load_state_dict({key: value.float() for key, value in load_file(path).items()})
-    return autoencoder
 
 
 def _step_settings(cfg: DictConfig, steps: int) -> StepSettings:
@@ -101,84 +90,67 @@ def _fit_settings(cfg: DictConfig, label: str, steps: int, metric: str) -> FitSe
     )
 
 
-def _start(cfg: DictConfig) -> Path | None:
-    """Returns the export that stage 1 starts from, None to start from nothing."""
-    source = cfg.init_from or cfg.scale.vre.init_from
-    return None if source is None else find_weight(str(source), cfg.weights_dir)
+def dictionary_module(
+    cfg: DictConfig, domain: str, training: DictionaryTraining
+) -> VQDictionaryModule:
+    """Builds the module that trains or validates one dictionary."""
+    settings = _step_settings(cfg, cfg.scale.stage1[f"{domain}_steps"])
+    return VQDictionaryModule(training, settings, domain, int(cfg.seed))
 
 
-def train_dictionary(
-    cfg: DictConfig, domain: str, run_dir: Path, start: Path | None
-) -> tuple[VQAutoencoder, dict[str, float]]:
-    """Trains one dictionary by self-reconstruction (lambda_assoc 0)."""
-    seed_everything(cfg)
-    steps = cfg.scale.stage1[f"{domain}_steps"]
-    training = build_training(cfg, steps + cfg.scale.stage1.association_steps)
-    if start is not None:
-        training.autoencoder = load_dictionary(start, domain, vq_config(cfg))
-    module = VQDictionaryModule(training, _step_settings(cfg, steps), domain, int(cfg.seed))
-    data = build_data(cfg)
-    settings = _fit_settings(cfg, f"{domain} dictionary", steps, f"{domain}/psnr")
-    figures = fit(cfg, module, data, run_dir, settings)
-    return training.autoencoder, figures
-
-
-def train_association(
-    cfg: DictConfig, autoencoders: dict[str, VQAutoencoder], run_dir: Path
-) -> dict[str, float]:
-    """Trains both dictionaries on, associated (lambda_assoc 1)."""
-    seed_everything(cfg)
+def association_module(
+    cfg: DictConfig, trainings: dict[str, DictionaryTraining]
+) -> DictionaryAssociationModule:
+    """Builds the module that trains or validates both dictionaries together."""
     chosen = cfg.scale.stage1
-    trainings, earlier = {}, {}
-    for domain in DOMAINS:
-        earlier[domain] = int(chosen[f"{domain}_steps"])
-        trainings[domain] = build_training(cfg, earlier[domain] + chosen.association_steps)
-        trainings[domain].autoencoder = autoencoders[domain]
-    module = DictionaryAssociationModule(
+    return DictionaryAssociationModule(
         trainings["hq"],
         trainings["lq"],
         _step_settings(cfg, chosen.association_steps),
         chosen.association_weight,
-        earlier,
+        {domain: int(chosen[f"{domain}_steps"]) for domain in DOMAINS},
         int(cfg.seed),
+        bool(chosen.association_learned_temperature),
+        bool(chosen.association_gather),
     )
+
+
+def train_dictionary(
+    cfg: DictConfig, domain: str, run_dir: Path, start: list[Path]
+) -> tuple[DictionaryTraining, dict[str, float]]:
+    """Trains one dictionary by self-reconstruction (lambda_assoc 0)."""
+    seed_everything(cfg)
+    steps = cfg.scale.stage1[f"{domain}_steps"]
+    training = build_training(cfg, domain)
+    if start:
+        load_part(training, find_dictionary(start, domain, vq_config(cfg)), domain)
+    module = dictionary_module(cfg, domain, training)
+    data = build_data(cfg)
+    settings = _fit_settings(cfg, f"{domain} dictionary", steps, f"{domain}/psnr")
+    figures = fit(cfg, module, data, run_dir, settings)
+    return training, figures
+
+
+def train_association(
+    cfg: DictConfig, folders: dict[str, Path], run_dir: Path
+) -> tuple[dict[str, DictionaryTraining], dict[str, float]]:
+    """Trains both dictionaries on, associated (lambda_assoc 1).
+
+    Autoencoders and discriminators go on from ``folders``, domain -> folder. All optimizers start
+    anew: an export holds no optimizer state, and parts run apart must equal the whole.
+    """
+    seed_everything(cfg)
+    chosen = cfg.scale.stage1
+    trainings = {domain: build_training(cfg, domain) for domain in DOMAINS}
+    for domain, training in trainings.items():
+        load_part(training, folders[domain], domain)
+    module = association_module(cfg, trainings)
     data = build_data(cfg)
     settings = _fit_settings(
         cfg, "association", chosen.association_steps, "association/top1_lq_to_hq"
     )
-    return fit(cfg, module, data, run_dir, settings)
-
-
-def save_export(
-    folder: Path,
-    cfg: DictConfig,
-    autoencoders: dict[str, VQAutoencoder],
-    figures: dict[str, float],
-) -> None:
-    """Writes the VRE and whole dictionaries atomically as an export folder."""
-    barrier()
-    if folder.exists() or is_follower():
-        barrier()
-        return
-    with atomic_folder(folder) as temporary:
-        lq = autoencoders["lq"]
-        embedder = VisualRepresentationEmbedder.from_autoencoder_state(
-            lq.config, lq.embedder_state()
-        )
-        facts: dict[str, Any] = {
-            "made_by": f"python -m experiments.run experiment={cfg.experiment} seed={cfg.seed}",
-            "data": plain(cfg.data),
-            "stage1": plain(cfg.scale.stage1),
-            "figures": figures,
-        }
-        save_vre(temporary, lq.config, embedder.state_dict(), facts)
-        for domain, autoencoder in autoencoders.items():
-            state = {
-                k: v.half() if cfg.scale.stage1.half_export and v.is_floating_point() else v
-                for k, v in autoencoder.state_dict().items()
-            }
-            save_file(state, temporary / dictionary_file(domain))
-    barrier()
+    figures = fit(cfg, module, data, run_dir, settings)
+    return trainings, figures
 
 
 def _once(run_dir: Path, name: str, train: Callable[[], dict[str, float]]) -> dict[str, float]:
@@ -194,47 +166,56 @@ def _once(run_dir: Path, name: str, train: Callable[[], dict[str, float]]) -> di
     return figures
 
 
-def run_vre(cfg: DictConfig, output_dir: Path) -> dict[str, float]:
-    """Trains HQ, then LQ, then both associated, and writes ``export``."""
-    start = _start(cfg)
+def _train_dictionaries(
+    cfg: DictConfig, output_dir: Path, domains: Iterable[str]
+) -> tuple[dict[str, Path], dict[str, float]]:
+    """Trains one dictionary after the other; returns their folders and figures."""
+    start = start_folders(cfg)
     figures: dict[str, float] = {}
-    autoencoders: dict[str, VQAutoencoder] = {}
-    for domain in DOMAINS:
-        folder = output_dir / f"{domain}_dictionary"
-        part = folder / dictionary_file(domain)
+    folders = {domain: output_dir / f"{domain}_dictionary" for domain in domains}
+    for domain, folder in folders.items():
 
-        def train(domain: str = domain, folder: Path = folder, part: Path = part) -> dict:
-            autoencoder, measured = train_dictionary(cfg, domain, folder, start)
-            if not is_follower():
-                with atomic_path(part) as temporary:
-                    save_file(autoencoder.state_dict(), temporary)
-            barrier()
+        def train(domain: str = domain, folder: Path = folder) -> dict[str, float]:
+            training, measured = train_dictionary(cfg, domain, folder, start)
+            save_part(training, folder, domain)
             return measured
 
         figures |= _once(folder, f"{domain} dictionary", train)
-        autoencoders[domain] = VQAutoencoder(vq_config(cfg))
-        autoencoders[domain].load_state_dict(load_file(part))
-    if cfg.scale.stage1.association_steps:
-        figures |= train_association(cfg, autoencoders, output_dir / "association")
-    save_export(output_dir / EXPORT, cfg, autoencoders, figures)
-    return figures
+    return folders, figures
+
+
+def run_vre(cfg: DictConfig, output_dir: Path) -> dict[str, float]:
+    """Trains HQ, then LQ, then both associated, and writes ``export``."""
+    if not cfg.scale.stage1.association_steps:
+        return run_dictionaries(cfg, output_dir)
+    folders, figures = _train_dictionaries(cfg, output_dir, DOMAINS)
+    trainings, measured = train_association(cfg, folders, output_dir / "association")
+    save_export(output_dir / EXPORT, cfg, trainings, figures | measured)
+    return figures | measured
 
 
 def run_dictionaries(cfg: DictConfig, output_dir: Path) -> dict[str, float]:
-    """Trains the dictionaries without association."""
-    own = cfg.copy()
-    own.scale.stage1.association_steps = 0
-    return run_vre(own, output_dir)
+    """Trains the dictionaries of ``domain`` without association."""
+    domains = DOMAINS if cfg.domain == "both" else (str(cfg.domain),)
+    folders, figures = _train_dictionaries(cfg, output_dir, domains)
+    trainings = {domain: build_training(cfg, domain) for domain in domains}
+    for domain, training in trainings.items():
+        load_part(training, folders[domain], domain)
+    save_export(output_dir / EXPORT, cfg, trainings, figures)
+    return figures
 
 
 def run_association(cfg: DictConfig, output_dir: Path) -> dict[str, float]:
     """Goes on from the dictionaries in ``init_from``."""
-    start = _start(cfg)
-    if start is None:
-        raise UserError("association needs init_from=FOLDER, an export of vq_dictionary.")
-    autoencoders = {d: load_dictionary(start, d, vq_config(cfg)) for d in DOMAINS}
-    figures = train_association(cfg, autoencoders, output_dir / "association")
-    save_export(output_dir / EXPORT, cfg, autoencoders, figures)
+    start = start_folders(cfg)
+    if not start:
+        raise UserError(
+            "association needs init_from=FOLDER, an export of vq_dictionary, or two exports as "
+            "init_from=HQ_EXPORT,LQ_EXPORT."
+        )
+    folders = {domain: find_dictionary(start, domain, vq_config(cfg)) for domain in DOMAINS}
+    trainings, figures = train_association(cfg, folders, output_dir / "association")
+    save_export(output_dir / EXPORT, cfg, trainings, figures)
     return figures
 
 

@@ -11,9 +11,11 @@ from experiments.cli.ranks import is_follower
 from experiments.pipelines import stage1
 from experiments.pipelines.build import plain
 from osdface.checkpoints.export import FORMAT_VERSION
-from osdface.files import write_json
+from osdface.files import sha256_file, write_json
 from osdface.networks.base import folder_fingerprint
+from osdface.networks.perceptual import find_trunk
 from osdface.paths import find_weight
+from osdface.run_folder import note_stage1
 
 
 def cache_key(cfg: DictConfig, data_fingerprint: str, base_fingerprint: str) -> str:
@@ -31,8 +33,24 @@ def cache_key(cfg: DictConfig, data_fingerprint: str, base_fingerprint: str) -> 
         "flip": cfg.data.flip,
         "base": base_fingerprint,
         "precision": cfg.trainer.precision,
+        # Each process takes its own batch, so their number decides the global one.
+        "processes": [cfg.trainer.devices, cfg.trainer.num_nodes],
+        "perceptual": sha256_file(find_trunk(cfg.scale.stage1.perceptual, cfg.weights_dir)),
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _open(cfg: DictConfig, base_fingerprint: str) -> Path:
+    data = stage1.build_data(cfg)
+    data.prepare_data()
+    key = cache_key(cfg, data.fingerprint(), base_fingerprint)
+    return Path(cfg.cache_dir).absolute() / f"stage1-{key}"
+
+
+def cached_vre(cfg: DictConfig, base_fingerprint: str) -> Path | None:
+    """Returns the export folder in the cache, None if there is none; trains nothing."""
+    export = _open(cfg, base_fingerprint) / stage1.EXPORT
+    return export if (export / "config.json").is_file() else None
 
 
 def ensure_vre(cfg: DictConfig, base_fingerprint: str) -> Path:
@@ -43,10 +61,9 @@ def ensure_vre(cfg: DictConfig, base_fingerprint: str) -> Path:
     """
     if cfg.vre.checkpoint is not None:
         return find_weight(str(cfg.vre.checkpoint), cfg.weights_dir)
-    data = stage1.build_data(cfg)
-    data.prepare_data()
-    key = cache_key(cfg, data.fingerprint(), base_fingerprint)
-    folder = Path(cfg.cache_dir).absolute() / f"stage1-{key}"
+    folder = _open(cfg, base_fingerprint)
+    if not is_follower():
+        note_stage1(cfg.output_dir, folder)
     export = folder / stage1.EXPORT
     if (export / "config.json").is_file():
         print(f"Stage 1: cached in {export}", flush=True)

@@ -14,22 +14,24 @@ from experiments.pipelines.build import (
     loss_weights,
     open_base,
     plain,
-    vq_config,
 )
-from experiments.pipelines.fitting import FitSettings, build_trainer, fit, seed_everything
+from experiments.pipelines.fitting import FitSettings, fit, seed_everything
+from experiments.pipelines.prompts import (
+    ensure_vres,
+    prompt_fingerprints,
+    prompt_inputs,
+    text_prompt,
+)
 from experiments.pipelines.references import write_references
-from experiments.pipelines.stage1_cache import ensure_vre
 from lightning_modules.distillation import GANSettings, OneStepDistillationModule
 from lightning_modules.stepped import StepSettings
-from osdface.checkpoints.export import load_restorer, load_vre, save_restorer
-from osdface.checkpoints.pickles import load_pickle
-from osdface.errors import UserError
+from osdface.checkpoints.export import check_base, load_restorer, save_restorer
 from osdface.files import atomic_folder
-from osdface.networks.base import DiffusionBase, state_fingerprint
+from osdface.networks.base import DiffusionBase
 from osdface.networks.discriminators import LatentDiscriminator
-from osdface.networks.embedder import PromptConvs, VisualPrompt, VisualRepresentationEmbedder
 from osdface.networks.generator import OneStepGenerator
 from osdface.networks.lora import DEFAULT_TARGETS, add_lora
+from osdface.networks.prompts import build_prompt_source
 from osdface.paths import find_weight
 
 EXPORT = "export"
@@ -42,22 +44,17 @@ def _lora(cfg: DictConfig) -> dict[str, Any]:
 
 
 def build_generator(cfg: DictConfig, base: DiffusionBase) -> OneStepGenerator:
-    """Builds the generator with fresh LoRA and prompt convolutions on a frozen base.
+    """Builds the generator with fresh LoRA and a fresh prompt source on a frozen base.
 
     A discriminator that shares the base's weights must be built before.
     """
-    if cfg.vre.random:
-        embedder = VisualRepresentationEmbedder(vq_config(cfg))
-    else:
-        embedder = load_vre(ensure_vre(cfg, base.fingerprint))
-    expected = cfg.scale.resolution // 2 ** (len(embedder.config.channels) - 1)
-    if expected < 1:
-        raise UserError(f"The VRE is too deep for pictures of {cfg.scale.resolution} px.")
-    convs = PromptConvs(
-        embedder.config.embedding_dim, cfg.scale.vre.prompt_hidden_dim, base.prompt_dim
-    )
+    inputs = prompt_inputs(cfg, base)
+    # Again, since a VRE draws weights before it reads its own: LoRA and convolutions start alike
+    # with every prompt.
+    seed_everything(cfg)
     add_lora(base.unet, **_lora(cfg))
-    return OneStepGenerator(base, VisualPrompt(embedder, convs), cfg.scale.stage2.timestep)
+    source = build_prompt_source(prompt_dim=base.prompt_dim, **inputs)
+    return OneStepGenerator(base, source, cfg.scale.stage2.timestep)
 
 
 def build_module(cfg: DictConfig, base: DiffusionBase) -> OneStepDistillationModule:
@@ -97,9 +94,8 @@ def build_module(cfg: DictConfig, base: DiffusionBase) -> OneStepDistillationMod
         chosen.samples,
         chosen.sample_latent,
     )
-    source = generator.prompt_source
-    vre = state_fingerprint(source.embedder.state_dict())
-    module.fingerprints = {"base": base.fingerprint, "vre": vre}
+    prompt = prompt_fingerprints(generator.prompt_source)
+    module.fingerprints = {"base": base.fingerprint} | prompt
     return module
 
 
@@ -115,7 +111,9 @@ def run_variant(cfg: DictConfig, run_dir: Path) -> dict[str, float]:
     base = open_base(cfg)
     module = build_module(cfg, base)
     if cfg.init_from is not None:
-        load_restorer(find_weight(str(cfg.init_from), cfg.weights_dir), module.generator)
+        start = find_weight(str(cfg.init_from), cfg.weights_dir)
+        check_base(start, base.fingerprint)
+        load_restorer(start, module.generator)
     settings = FitSettings(
         label=cfg.variant if cfg.seeds is None else f"{cfg.variant} seed {cfg.seed}",
         job_type="stage2",
@@ -131,6 +129,7 @@ def run_variant(cfg: DictConfig, run_dir: Path) -> dict[str, float]:
     if module.trainer.is_global_zero and not export.exists():
         identity = {"path": str(cfg.base.path), "fingerprint": base.fingerprint}
         facts = {"scale": cfg.scale.name, "resolution": cfg.scale.resolution, "figures": figures}
+        facts["dictionary"] = cfg.vre.dictionary
         with atomic_folder(export) as temporary:
             save_restorer(temporary, module.generator, _lora(cfg), identity, facts)
     return figures
@@ -142,39 +141,20 @@ def prepare(cfg: DictConfig, output_dir: Path) -> None:
     # What can be missing comes first: an hour of drawing or training must not end in a sentence.
     base = open_base(cfg)
     build_metrics(cfg)
+    if cfg.vre.kind == "text_prompt":
+        text_prompt(cfg, base.prompt_dim)
     data = build_data(cfg)
     data.prepare_data()
     data.setup()
-    if not cfg.vre.random:
-        ensure_vre(cfg, base.fingerprint)
+    ensure_vres(cfg, base.fingerprint)
     references = output_dir / "references"
     if not (references / "metrics.json").is_file():
         seed_everything(cfg)
         write_references(cfg, build_generator(cfg, base), data, references)
 
 
-def evaluate(cfg: DictConfig, output_dir: Path) -> dict[str, float]:
-    """Validates or tests ``checkpoint=`` on the held-out pictures."""
-    module = build_module(cfg, open_base(cfg))
-    trainer = build_trainer(cfg, [])
-    if Path(cfg.checkpoint).is_dir():
-        load_restorer(cfg.checkpoint, module.generator)
-    else:
-        state = load_pickle(cfg.checkpoint)
-        module.on_load_checkpoint(state)
-        module.load_state_dict(state["state_dict"], strict=False)
-    call = trainer.validate if cfg.mode == "validate" else trainer.test
-    data = build_data(cfg)
-    call(module, dataloaders=data.val_dataloader(), verbose=False)
-    return dict(module.validation_metrics)
-
-
 def run(cfg: DictConfig, output_dir: Path) -> dict[str, float]:
-    """Trains one restorer, or evaluates a checkpoint of one."""
-    if cfg.mode != "fit":
-        figures = evaluate(cfg, output_dir)
-        print("  ".join(f"{name} {value:.4f}" for name, value in figures.items()))
-        return figures
+    """Trains one restorer."""
     # Only to say at once what is missing.
     if not cfg.base.random:
         base_folder(cfg)

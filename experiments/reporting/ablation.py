@@ -17,6 +17,7 @@ from experiments.reporting.records import (
 )
 from experiments.reporting.summary import summary_markdown
 from experiments.reporting.tables import csv_text, figure, markdown_table
+from experiments.reporting.variants import is_of_vre, variant_notes
 from osdface.errors import UserError
 from osdface.files import write_text
 
@@ -28,8 +29,8 @@ def write_report(output_dir: str | Path, order: Sequence[str] | None = None) -> 
 
     Reads nothing but ``output_dir`` and works with any subset of finished variants. ``order``:
     the variants' order, by default that of ``output_dir/config.yaml``. Files: ``ablation.csv``,
-    ``ablation.md``, ``ablation.png``, ``curves.png``, ``comparison.png``, ``published.md``,
-    ``summary.md``; a picture without anything to show is not written.
+    ``ablation.md``, ``ablation.png``, ``curves.png``, ``comparison.png``, ``published.md`` (of
+    the losses only), ``summary.md``; a picture without anything to show is not written.
     """
     output_dir = Path(output_dir)
     if not output_dir.is_dir():
@@ -40,8 +41,11 @@ def write_report(output_dir: str | Path, order: Sequence[str] | None = None) -> 
     write_text(output_dir / "ablation.csv", ablation_csv(rows))
     table = ablation_table(references, variants)
     notes = specification_notes(output_dir)
-    write_text(output_dir / "ablation.md", f"# Ablation\n\n{notes}{table}{legend(variants)}")
-    write_text(output_dir / "published.md", published_markdown())
+    text = f"# Ablation\n\n{notes}{table}{legend(variants)}"
+    write_text(output_dir / "ablation.md", text + variant_notes(output_dir, variants))
+    published = not is_of_vre(output_dir)  # no figures of its VRE's variants are published
+    if published:
+        write_text(output_dir / "published.md", published_markdown())
     if rows:
         ablation_chart(output_dir / "ablation.png", variants, references)
     pictures = [output_dir / "ablation.png"] if rows else []
@@ -51,7 +55,7 @@ def write_report(output_dir: str | Path, order: Sequence[str] | None = None) -> 
     ):
         pictures += [output_dir / name] if drawn else []
     wanted = list(order if order is not None else configured_variants(output_dir))
-    text = summary_markdown(references, variants, wanted, table, pictures)
+    text = summary_markdown(references, variants, wanted, table, pictures, published)
     write_text(output_dir / "summary.md", text)
     return [row.name for row in variants if row.failed]
 

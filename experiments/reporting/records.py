@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from experiments.cli.variants import variant_names
+from experiments.cli.variants import group_of, variant_names
 from osdface.errors import UserError
 from osdface.files import read_json
 from osdface.run_folder import read_status
@@ -166,7 +166,7 @@ def configured_variants(output_dir: Path) -> list[str]:
         return []
     names = [name.strip() for name in names]
     try:  # "default" and "factorial" stand for lists
-        return variant_names(names, names) if names else []
+        return variant_names(names, names, group_of(config.get("experiment"))) if names else []
     except UserError:
         return names
 

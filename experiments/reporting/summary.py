@@ -53,13 +53,15 @@ def summary_markdown(
     wanted: Sequence[str],
     table: str,
     pictures: Sequence[Path],
+    published: bool = True,
 ) -> str:
     """Returns the one page to read first."""
     parts = ["# Summary\n", "\n".join(counts(variants, wanted)) + "\n", table]
     reasons = [f"- `{row.name}`: {row.reason}" for row in variants if row.reason]
     if reasons:
         parts.append("## Not finished\n\n" + "\n".join(reasons) + "\n")
-    shown = next((row for row in variants if row.name == "full" and row.finished), None)
+    whole = ("full", "distinct")  # the method as published
+    shown = next((row for row in variants if row.name in whole and row.finished), None)
     shown = shown or next((row for row in variants if row.finished), None)
     if shown and references:
         text = f"## What `{shown.name}` gains\n\nPositive is better."
@@ -67,5 +69,8 @@ def summary_markdown(
             text += " After > or ≤: the spread over the seeds (largest minus smallest)."
         parts.append(f"{text}\n\n{gains_table(shown, references)}")
     parts += [f"![{path.stem}]({path.name})\n" for path in pictures]
-    parts.append("Published figures, not comparable with these: [published.md](published.md).\n")
+    if published:
+        parts.append(
+            "Published figures, not comparable with these: [published.md](published.md).\n"
+        )
     return "\n".join(parts)

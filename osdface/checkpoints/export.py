@@ -1,27 +1,37 @@
 """The export folder: the only thing that stages, cache, ablation and restorer exchange.
 
 ``config.json`` with a format version, ``vre.safetensors``, and for a restorer also
-``prompt_convs.safetensors`` and ``pytorch_lora_weights.safetensors`` (pipeline form).
+``prompt_convs.safetensors`` and ``pytorch_lora_weights.safetensors`` (pipeline form). Variants of
+the prompt have ``prompt.safetensors`` in place of the convolutions; not all of them have a VRE.
 """
 
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from osdface.checkpoints.released import load_released_embedder
 from osdface.errors import UserError
 from osdface.files import read_json, write_json
 from osdface.networks.autoencoder import VQConfig
-from osdface.networks.embedder import PromptConvs, VisualPrompt, VisualRepresentationEmbedder
+from osdface.networks.embedder import VisualRepresentationEmbedder
 from osdface.networks.generator import OneStepGenerator
 from osdface.networks.lora import load_lora_state, lora_state
+from osdface.networks.prompts import (
+    KINDS,
+    VISUAL_KINDS,
+    build_prompt_source,
+    own_state,
+    prompt_facts,
+)
 
 FORMAT_VERSION = 1
 VRE_FILE = "vre.safetensors"
-PROMPT_FILE = "prompt_convs.safetensors"
+CONVS_FILE = "prompt_convs.safetensors"
+PROMPT_FILE = "prompt.safetensors"
 LORA_FILE = "pytorch_lora_weights.safetensors"
 
 
@@ -60,6 +70,11 @@ def read_config(folder: str | Path, kind: str | None = None) -> dict[str, Any]:
             f"{path} has format version {version}, this osdface reads up to {FORMAT_VERSION}: "
             "update osdface."
         )
+    if kind is not None and config["kind"] == "dictionary":
+        raise UserError(
+            f"{folder} holds only the HQ dictionary: a VRE needs the LQ one, so name an export of "
+            "experiment=vre or experiment=association."
+        )
     if kind == "osdface" and config["kind"] != "osdface":
         raise UserError(f"{folder} holds only a VRE: name the export of a stage-2 run.")
     return config
@@ -93,6 +108,24 @@ def save_vre(
     write_json(folder / "config.json", facts | (extra or {}))
 
 
+def save_dictionary(
+    folder: str | Path, vre_config: VQConfig, extra: dict[str, Any] | None = None
+) -> None:
+    """Writes the config.json of a stage-1 export of the HQ dictionary alone.
+
+    Args:
+        folder: Target, created; the dictionary itself is put beside it.
+        vre_config: Sizes.
+        extra: Further facts for config.json.
+    """
+    facts = {
+        "format_version": FORMAT_VERSION,
+        "kind": "dictionary",
+        "vre": vre_config.to_dict(),
+    }
+    write_json(Path(folder) / "config.json", facts | (extra or {}))
+
+
 def load_vre(folder: str | Path, count: int = 77) -> VisualRepresentationEmbedder:
     """Reads the VRE of an export folder of either kind, or of the released file, in float32.
 
@@ -107,7 +140,9 @@ def load_vre(folder: str | Path, count: int = 77) -> VisualRepresentationEmbedde
         released = load_released_embedder(folder, count=count)
         assert isinstance(released, VisualRepresentationEmbedder)
         return released
-    config = read_config(folder)
+    config = read_config(folder, "vre")
+    if "vre" not in config:
+        raise UserError(f"{folder} holds no VRE: its prompt is the same for every image.")
     low, high = config.get("input_range", (-1.0, 1.0))
     embedder = VisualRepresentationEmbedder(
         VQConfig.from_dict(config["vre"]), count, (float(low), float(high))
@@ -121,6 +156,16 @@ def load_vre(folder: str | Path, count: int = 77) -> VisualRepresentationEmbedde
     return embedder.requires_grad_(False).eval()
 
 
+def check_base(folder: str | Path, fingerprint: str) -> None:
+    """Raises UserError if a stage-2 export was trained on another base than the one at hand."""
+    base = read_config(folder, "osdface")["base"]
+    if base["fingerprint"] != fingerprint:
+        raise UserError(
+            f"{folder} was trained on another base ({base['path']}, {base['fingerprint']}) than "
+            f"the one at hand ({fingerprint}): give base.path= of that one."
+        )
+
+
 def save_restorer(
     folder: str | Path,
     generator: OneStepGenerator,
@@ -132,25 +177,26 @@ def save_restorer(
 
     Args:
         folder: Target, created.
-        generator: Trained generator whose prompt source is a :class:`VisualPrompt`.
+        generator: Trained generator with any prompt source.
         lora: ``{"rank", "alpha", "targets"}``.
         base: ``{"path", "fingerprint"}`` of the base, which is not copied.
         extra: Further facts for config.json.
     """
-    source = generator.prompt_source
-    assert isinstance(source, VisualPrompt)
-    embedder = source.embedder
-    save_vre(folder, embedder.config, embedder.state_dict(), None, embedder.input_range)
     folder = Path(folder)
-    _save(source.convs.state_dict(), folder / PROMPT_FILE)
+    source: Any = generator.prompt_source
+    facts: dict[str, Any] = {"format_version": FORMAT_VERSION, "kind": "osdface"}
+    if (embedder := getattr(source, "embedder", None)) is not None:
+        save_vre(folder, embedder.config, embedder.state_dict(), None, embedder.input_range)
+        facts |= {"vre": embedder.config.to_dict(), "input_range": list(embedder.input_range)}
+    folder.mkdir(parents=True, exist_ok=True)
+    prompt_dim = int(generator.unet.config.cross_attention_dim)
+    file, prefix = _prompt_file(source.kind)
+    state = {key.removeprefix(prefix): value for key, value in own_state(source).items()}
+    if state:
+        _save(state, folder / file)
     _save(lora_state(generator.unet), folder / LORA_FILE)
-    convs: PromptConvs = source.convs
-    facts = {
-        "format_version": FORMAT_VERSION,
-        "kind": "osdface",
-        "vre": embedder.config.to_dict(),
-        "input_range": list(embedder.input_range),
-        "prompt": {"count": embedder.count, "hidden_dim": convs.conv1.out_channels},
+    facts |= {
+        "prompt": prompt_facts(source, prompt_dim),
         "timestep": generator.timestep,
         "lora": lora,
         "base": base,
@@ -158,27 +204,67 @@ def save_restorer(
     write_json(folder / "config.json", facts | (extra or {}))
 
 
-def load_restorer(folder: str | Path, generator: OneStepGenerator) -> OneStepGenerator:
-    """Loads LoRA and prompt convolutions of a stage-2 export into a generator built alike.
+def _prompt_file(kind: str) -> tuple[str, str]:
+    """File of a prompt source's own tensors and the prefix that its names there lack."""
+    return (CONVS_FILE, "convs.") if kind == "distinct" else (PROMPT_FILE, "")
 
-    Args:
-        folder: Export folder of kind "osdface".
-        generator: Has LoRA of the same rank and targets, and a :class:`VisualPrompt`.
+
+def load_prompt_source(folder: str | Path) -> nn.Module:
+    """Builds the trained prompt source of a stage-2 export, of whatever kind, in float32.
 
     Raises:
         UserError: The folder is of another kind, or a tensor is missing or does not fit.
     """
-    read_config(folder, "osdface")
-    source = generator.prompt_source
-    assert isinstance(source, VisualPrompt)
-    state = load_tensors(Path(folder) / PROMPT_FILE)
-    own = source.convs.state_dict()
+    folder = Path(folder)
+    facts = dict(read_config(folder, "osdface")["prompt"])
+    kind = facts.pop("kind", "distinct")
+    if kind not in KINDS:
+        raise UserError(f"{folder} has the unknown prompt {kind!r}: update osdface.")
+    file, prefix = _prompt_file(kind)
+    state = {}
+    if (folder / file).is_file() or kind == "distinct":
+        state = {prefix + key: value for key, value in load_tensors(folder / file).items()}
+    count = facts.pop("count")
+    if kind in VISUAL_KINDS:
+        facts["embedder"] = load_vre(folder, count)
+    elif kind == "text_prompt":
+        facts["text"] = torch.zeros(count, facts["prompt_dim"])
+    if "prompt_dim" not in facts and "convs.conv2.bias" in state:
+        facts["prompt_dim"] = len(state["convs.conv2.bias"])  # exports of before
+    source = build_prompt_source(kind, **facts, count=count)
+    own = own_state(source)
     for key in sorted(own.keys() | state.keys()):
         if key not in own or key not in state or own[key].shape != state[key].shape:
-            raise UserError(f"{folder}/{PROMPT_FILE}: tensor {key!r} is missing or does not fit.")
-    source.convs.load_state_dict(state)
+            name = key.removeprefix(prefix)
+            raise UserError(f"{folder}/{file}: tensor {name!r} is missing or does not fit.")
+    source.load_state_dict(state, strict=False)
+    return source.eval()
+
+
+def load_restorer(folder: str | Path, generator: OneStepGenerator) -> OneStepGenerator:
+    """Loads LoRA and prompt source of a stage-2 export into a generator built alike.
+
+    Args:
+        folder: Export folder of kind "osdface".
+        generator: Has LoRA of the same rank and targets, and a prompt source of the same kind.
+
+    Raises:
+        UserError: The folder is of another kind, or a tensor is missing or does not fit.
+    """
+    source: Any = generator.prompt_source
+    loaded: Any = load_prompt_source(folder)
+    if loaded.kind != source.kind:
+        raise UserError(
+            f"{folder} has the prompt {loaded.kind!r}, the run at hand {source.kind!r}: set "
+            f"vre.kind={loaded.kind}."
+        )
+    own, state = source.state_dict(), loaded.state_dict()
+    for key in sorted(own.keys() | state.keys()):
+        if key not in own or key not in state or own[key].shape != state[key].shape:
+            raise UserError(f"{folder}: tensor {key!r} of the prompt is missing or does not fit.")
     load_lora_state(generator.unet, load_tensors(Path(folder) / LORA_FILE))
-    embedder = load_vre(folder, source.embedder.count)
-    source.embedder.load_state_dict(embedder.state_dict())
-    source.embedder.input_range = embedder.input_range
+    source.load_state_dict(state)
+    if hasattr(source, "embedder"):
+        source.embedder.input_range = loaded.embedder.input_range
+        source.embedder.count = loaded.embedder.count
     return generator

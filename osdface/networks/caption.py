@@ -29,3 +29,8 @@ class CaptionEmbedding(nn.Module):
         if dropped is not None:
             words = words.masked_fill(dropped.unsqueeze(1), 0)
         return self.embedding(words + self.starts)
+
+
+def null_caption(state: dict[str, Tensor]) -> Tensor:
+    """Returns the prompt of a caption that says nothing, (A, prompt_dim), from a saved state."""
+    return state["embedding.weight"][state["starts"]]

@@ -1,36 +1,16 @@
 """The Visual Representation Embedder (VRE): an image becomes 77 dictionary entries."""
 
+from collections.abc import Callable
+from functools import partial
+from typing import ClassVar, TypeVar
+
 import torch
 from torch import Tensor, nn
 
 from osdface.networks.autoencoder import VQConfig, build_encoder
-from osdface.networks.quantizer import squared_distances
+from osdface.networks.selection import select_entries
 
-
-def select_entries(tokens: Tensor, codebook: Tensor, count: int = 77) -> Tensor:
-    """Selects the ``count`` distinct entries nearest to any token (released code, R).
-
-    Entries are ordered by the smallest squared distance of any token to them; rows beyond the
-    number of distinct entries are zero. No loop over tokens and no host synchronisation, so any
-    batch size works.
-
-    Args:
-        tokens: (B, N, C).
-        codebook: (K, C).
-        count: Rows of the prompt; 77 in the paper.
-
-    Returns:
-        (B, count, C).
-    """
-    distance, nearest = squared_distances(tokens, codebook).min(-1)
-    entries = len(codebook)
-    best = torch.full(
-        (len(tokens), entries), torch.inf, dtype=distance.dtype, device=distance.device
-    ).scatter_reduce(1, nearest, distance, "amin")
-    kept = min(count, entries)
-    value, order = best.topk(kept, dim=1, largest=False, sorted=True)
-    rows = codebook[order].masked_fill(value.isinf().unsqueeze(-1), 0)
-    return nn.functional.pad(rows, (0, 0, 0, count - kept))
+T = TypeVar("T")
 
 
 class VisualRepresentationEmbedder(nn.Module):
@@ -60,13 +40,17 @@ class VisualRepresentationEmbedder(nn.Module):
             images = low + (high - low) / 2 * (images + 1)
         return self.quant_conv(self.encoder(images)).flatten(2).transpose(1, 2)
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Maps images (B, 3, H, W) in [-1, 1] to selected entries (B, count, C)."""
+    def selected(self, images: Tensor, select: Callable[[Tensor, Tensor], T]) -> T:
+        """Returns ``select(tokens, codebook)`` of images (B, 3, H, W), at least in float32."""
         # Distances cancel in half precision, and a swapped near-tie changes the prompt.
         with torch.autocast(images.device.type, enabled=False):
             tokens = self.tokens(images)
             dtype = torch.promote_types(tokens.dtype, torch.float32)
-            return select_entries(tokens.to(dtype), self.codebook.to(dtype), self.count)
+            return select(tokens.to(dtype), self.codebook.to(dtype))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Maps images (B, 3, H, W) in [-1, 1] to selected entries (B, count, C)."""
+        return self.selected(images, partial(select_entries, count=self.count))
 
     @classmethod
     def from_autoencoder_state(
@@ -96,9 +80,15 @@ class PromptConvs(nn.Module):
 
 
 class VisualPrompt(nn.Module):
-    """The prompt source of OSDFace: frozen VRE, then the trained prompt convolutions."""
+    """The prompt source of OSDFace: frozen VRE, then the trained prompt convolutions.
 
-    def __init__(self, embedder: VisualRepresentationEmbedder, convs: PromptConvs) -> None:
+    Its variants stand in :mod:`osdface.networks.visual_prompts`; ``convs`` is whatever maps the
+    entries (B, rows, C) to the prompt (B, rows, prompt_dim).
+    """
+
+    kind: ClassVar[str] = "distinct"
+
+    def __init__(self, embedder: VisualRepresentationEmbedder, convs: nn.Module) -> None:
         super().__init__()
         self.embedder = embedder.requires_grad_(False).eval()
         self.convs = convs
@@ -109,8 +99,12 @@ class VisualPrompt(nn.Module):
         self.embedder.eval()
         return self
 
+    def entries(self, images: Tensor) -> Tensor:
+        """Maps LQ images (B, 3, H, W) to what the convolutions see (B, 77, C)."""
+        return self.embedder(images)
+
     def forward(self, images: Tensor) -> Tensor:
         """Maps LQ images (B, 3, H, W) in [-1, 1] to the prompt (B, 77, prompt_dim)."""
         with torch.no_grad():
-            entries = self.embedder(images)
+            entries = self.entries(images)
         return self.convs(entries)

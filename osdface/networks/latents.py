@@ -1,6 +1,5 @@
 """One protocol for the VAEs that a base may bring: AutoencoderKL and AutoencoderTiny."""
 
-import torch
 from diffusers import AutoencoderKL, AutoencoderTiny
 from torch import Tensor, nn
 
@@ -19,23 +18,27 @@ class LatentCodec(nn.Module):
         else:
             self.downsampling = 2 ** (len(vae.config.block_out_channels) - 1)
 
-    def encode(
-        self, images: Tensor, sample: bool = False, generator: torch.Generator | None = None
-    ) -> Tensor:
+    def latent_shape(self, images: Tensor) -> tuple[int, int, int]:
+        """Returns (C, h, w) of one image's latents for images (B, 3, H, W)."""
+        height, width = (-(-side // self.downsampling) for side in images.shape[-2:])
+        return self.channels, height, width
+
+    def encode(self, images: Tensor, noise: Tensor | None = None) -> Tensor:
         """Maps images (B, 3, H, W) in [-1, 1] to scaled latents (B, C, h, w).
 
         Args:
             images: The images.
-            sample: Whether the posterior is sampled (R) instead of its mode taken; an
-                AutoencoderTiny has no posterior.
-            generator: Source of the sample.
+            noise: Standard normal (B, C, h, w): the posterior is sampled with it, as the released
+                code does (R). None takes the mode. An AutoencoderTiny has no posterior.
         """
         encoded = self.vae.encode(images)
         if isinstance(self.vae, AutoencoderTiny):
             latents = encoded.latents
+        elif noise is None:
+            latents = encoded.latent_dist.mode()
         else:
             posterior = encoded.latent_dist
-            latents = posterior.sample(generator) if sample else posterior.mode()
+            latents = posterior.mean + posterior.std * noise
         return (latents - self.shift_factor) * self.scaling_factor
 
     def decode(self, latents: Tensor) -> Tensor:

@@ -17,6 +17,14 @@ _FILES = {
 }
 
 
+def find_trunk(spec: str, weights_dir: str | Path | None = None) -> Path:
+    """Returns the weight file of a trunk; raises UserError like :func:`load_trunk`."""
+    if spec not in _FILES and Path(spec).suffix not in (".pth", ".pt", ".safetensors"):
+        near = difflib.get_close_matches(spec, _FILES, cutoff=0.0)
+        raise UserError(f"Unknown perceptual trunk {spec!r}: one of {', '.join(near)}, or a file.")
+    return find_weight(_FILES.get(spec, spec), weights_dir)
+
+
 def load_trunk(
     spec: str, weights_dir: str | Path | None = None, pooling: str = "l2"
 ) -> PerceptualTrunk:
@@ -30,10 +38,7 @@ def load_trunk(
     Raises:
         UserError: The specification or file is unknown, or holds something else.
     """
-    if spec not in _FILES and Path(spec).suffix not in (".pth", ".pt", ".safetensors"):
-        near = difflib.get_close_matches(spec, _FILES, cutoff=0.0)
-        raise UserError(f"Unknown perceptual trunk {spec!r}: one of {', '.join(near)}, or a file.")
-    path = find_weight(_FILES.get(spec, spec), weights_dir)
+    path = find_trunk(spec, weights_dir)
     trunk: PerceptualTrunk
     if path.suffix == ".safetensors" and read_metadata(path).get("architecture"):
         trunk = TinyPerceptualNetwork.load(path)

@@ -9,7 +9,7 @@ import yaml
 from hydra.core.global_hydra import GlobalHydra
 
 from experiments.ablation import processes
-from experiments.cli.variants import DEFAULT
+from experiments.cli.variants import DEFAULT, VRE
 from experiments.cli.words import to_argv
 from experiments.run import main
 
@@ -37,6 +37,34 @@ def test_the_plain_command_runs_the_default_variants(fakes, tmp_path: Path, caps
     assert [each.name for each in tmp_path.iterdir()] == ["outputs"]
     names = {each.name for each in folder.iterdir() if each.is_file()}
     assert names == {".lock", "config.yaml", "environment.json", "ablation.csv", "multirun.yaml"}
+
+
+def test_the_vre_ablation_sweeps_its_own_variants(fakes, tmp_path: Path) -> None:
+    assert main(["experiment=ablation_vre"]) == 0
+    assert fakes.jobs == [(variant, 0) for variant in VRE]
+    (folder,) = (tmp_path / "outputs/ablation_vre").iterdir()
+    saved = yaml.safe_load((folder / "config.yaml").read_text())
+    assert saved["variants"] == list(VRE)
+    # Every variant has the losses of full and a prompt of its own.
+    losses = {str(cfg.losses) for cfg in fakes.configs}
+    assert len(losses) == 1 and fakes.configs[0].losses.gan == 1.0
+    assert fakes.configs[0].losses.ea_lpips == 0.0
+    vres = {cfg.variant: cfg.vre for cfg in fakes.configs}
+    assert len({str(vre) for vre in vres.values()}) == len(VRE)
+    assert vres["none"].kind == "none" and vres["hq_dictionary"].dictionary == "hq"
+    assert not vres["no_association"].association and vres["distinct"].association
+    assert {cfg.logger.group for cfg in fakes.configs} == {"ablation_vre"}
+
+
+def test_a_vre_ablation_in_parts_with_seeds(fakes) -> None:
+    words = ["experiment=ablation_vre", "variants=none,distinct", "seeds=0,1", "output_dir=v"]
+    assert main([*words, "part=prepare"]) == 0
+    assert main([*words, "part=variant", "variant=none", "seed=1"]) == 0
+    assert fakes.jobs == [("none", 1)] and fakes.configs[0].vre.kind == "none"
+    assert status("v/none/seed-1")["status"] == "finished"
+    # The same words without a part do the rest.
+    assert main(words) == 0
+    assert fakes.jobs[1:] == [("none", 0), ("distinct", 0), ("distinct", 1)]
 
 
 def test_seeds_and_generated_variants(fakes) -> None:

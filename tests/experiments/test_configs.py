@@ -10,11 +10,13 @@ import yaml
 from hydra import compose, initialize_config_dir
 from hydra.types import RunMode
 
+from experiments.cli.checks import PROMPT_KINDS
 from experiments.cli.compose import compose_words, jobs_of, plain, register
 from experiments.cli.groups import CONF, GROUPS, options
 from experiments.cli.help import help_text
 from experiments.cli.tasks import TASKS
-from experiments.cli.variants import DEFAULT, FACTORIAL, TERMS, variant_names
+from experiments.cli.variants import DEFAULT, FACTORIAL, TERMS, VRE, variant_names
+from osdface.networks.prompts import KINDS
 
 FILES = sorted(CONF.rglob("*.yaml"))
 
@@ -69,6 +71,35 @@ def test_the_ablation_is_a_multirun_by_its_own_file() -> None:
     assert cfg.hydra.sweeper.params.seed == "0"
     assert cfg.hydra.sweeper.params.variant.replace("'", "") == ",".join(DEFAULT)
     assert more.hydra.sweeper.params.variant.replace("'", "").split(",") == list(FACTORIAL)
+
+
+def test_the_vre_ablation_sweeps_a_group_of_its_own() -> None:
+    register()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        cfg = compose("config", ["experiment=ablation_vre"], return_hydra_config=True)
+    assert cfg.hydra.mode == RunMode.MULTIRUN
+    params = cfg.hydra.sweeper.params
+    assert set(params) == {"vre_variant", "seed"}
+    assert params.vre_variant.replace("'", "").split(",") == list(VRE)
+
+
+@pytest.mark.parametrize("scale", options("scale"))
+def test_vre_variants(scale: str) -> None:
+    assert set(VRE) == set(options("vre_variant"))
+    plain_run = plain(compose_words({"experiment": "osdface", "scale": scale})[0])
+    keys = set()
+    for name in VRE:
+        words = {"experiment": "ablation_vre", "scale": scale, "part": "variant", "variant": name}
+        config = plain(compose_words(words)[0])
+        assert config["variant"] == name and config["losses"] == plain_run["losses"]
+        keys |= {key for key, value in config["vre"].items() if value != plain_run["vre"][key]}
+    # What a variant may set, each of them does.
+    assert keys == {"kind", "dictionary", "association"}
+    assert plain(compose_words(words | {"variant": "distinct"})[0])["vre"] == plain_run["vre"]
+
+
+def test_kinds_of_prompt_are_those_of_the_package() -> None:
+    assert PROMPT_KINDS == KINDS
 
 
 def test_variants() -> None:

@@ -14,13 +14,14 @@ from osdface.errors import UserError
 
 OSDFACE = "experiment=osdface"
 ABLATION = "experiment=ablation_losses"
+VRE = "experiment=ablation_vre"
 
 
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (["experiment=ablation_loses"], "did you mean ablation_losses?"),
-        (["experiment=zzz"], "there are: ablation_losses, association"),
+        (["experiment=ablation_loses"], "did you mean ablation_losses"),
+        (["experiment=zzz"], "there are: ablation_losses, ablation_vre"),
         (["seed=1"], "Choose an experiment"),
         ([OSDFACE, "scale=tini"], "did you mean tiny?"),
         ([OSDFACE, "data=portrait"], "no data source 'portrait'; did you mean portraits?"),
@@ -53,8 +54,21 @@ ABLATION = "experiment=ablation_losses"
         ([ABLATION, "losses.gan=0.5"], "losses.weights.gan="),
         ([ABLATION, "seed=1", "seeds=1,2"], "not both"),
         ([ABLATION, "mode=test"], "experiment=osdface"),
+        (["experiment=pretrain_vae", "mode=test"], "these have: vq_dictionary"),
         ([ABLATION, "part=variant", "variant=mse"], "output_dir="),
         ([ABLATION, "part=gather", "output_dir=my faces"], "part=prepare"),
+        ([ABLATION, "variants=distinct"], "no variant 'distinct'"),
+        ([ABLATION, "vre_variant=none"], "variants=none"),
+        ([VRE, "variants=distint"], "did you mean distinct?"),
+        ([VRE, "variants=mse+id"], "no variant 'mse+id'"),
+        ([VRE, "variants=factorial"], "there are: attention_pooling, default, distinct"),
+        ([VRE, "variant=none"], "variants=none"),
+        ([VRE, "vre.kind=none"], "choose variants="),
+        ([VRE, "losses.gan=0"], "losses of full"),
+        ([VRE, "part=variant", "variant=nothing", "output_dir=x"], "no variant 'nothing'"),
+        ([OSDFACE, "vre.kind=distnct"], "no vre.kind 'distnct'; did you mean distinct?"),
+        ([OSDFACE, "vre.dictionary=mq"], "vre.dictionary"),
+        ([OSDFACE, "vre_variant=nome"], "no variant 'nome'; did you mean none?"),
     ],
 )
 def test_one_sentence(words, expected, fakes, tmp_path: Path, capsys) -> None:

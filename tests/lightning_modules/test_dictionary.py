@@ -3,7 +3,6 @@ import copy
 import torch
 
 from lightning_modules.association import DictionaryAssociationModule
-from lightning_modules.codebook_watch import CodebookWatch
 from lightning_modules.dictionary import (
     DictionarySettings,
     DictionaryTraining,
@@ -71,13 +70,32 @@ def test_dead_entries_are_restarted_on_time() -> None:
     assert restarted[2] > 0 and restarted[1] == restarted[3] == restarted[4] == 0
 
 
-def test_watch_measures_a_known_case() -> None:
-    watch = CodebookWatch(["hq", "lq"], 4)
+def test_restarts_since_the_last_validation_are_a_figure() -> None:
     torch.manual_seed(0)
-    tokens = torch.randn(1, 3, 2, 2)
-    swapped = tokens.flatten(2)[:, :, [1, 0, 2, 3]].view_as(tokens)
-    watch.add_association(tokens, tokens)
-    watch.add_association(tokens, swapped)
-    figures = watch.compute()
-    assert figures["association/top1_hq_to_lq"] == 0.75
-    assert figures["association/top1_lq_to_hq"] == 0.75
+    module = VQDictionaryModule(
+        build(99, restart_every=2, restart_idle=2, restart_until=9), StepSettings(5, 1e-3), "hq"
+    )
+    counted = []
+    real = module.dictionary.restart
+    module.dictionary.restart = lambda *a: counted.append(real(*a)) or counted[-1]
+    train(module, loader())
+    module.on_validation_epoch_end()
+    assert module.validation_metrics["hq/restarted"] == sum(counted) > max(counted) > 0
+    module.on_validation_epoch_end()
+    assert module.validation_metrics["hq/restarted"] == 0
+
+
+def test_a_frozen_temperature_is_in_no_optimizer_and_tokens_stay_on_their_rank() -> None:
+    torch.manual_seed(0)
+    module = DictionaryAssociationModule(
+        build(9), build(9), StepSettings(1, 1e-2), learned_temperature=False, gather=False
+    )
+    before = copy.deepcopy(dict(module.named_parameters()))
+    train(module)
+    names = changed(module, before)
+    assert any("lq.autoencoder" in name for name in names)
+    assert not any("log_scale" in name for name in names)
+    assert not module.association.gather
+    temperature = module.association.temperature.log_scale
+    groups = [p for o in module.configure_optimizers() for g in o.param_groups for p in g["params"]]
+    assert all(p is not temperature for p in groups)

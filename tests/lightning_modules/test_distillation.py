@@ -116,3 +116,30 @@ def test_keyed_generator_is_a_function_of_its_arguments() -> None:
     assert torch.equal(*draw)
     for other in ((1, 1, "a"), (0, 2, "a"), (0, 1, "b")):
         assert not torch.equal(draw[0], torch.randn(4, generator=keyed_generator(*other)))
+
+
+def test_sampled_latents_depend_on_key_and_step_alone_with_and_without_discriminator() -> None:
+    torch.manual_seed(0)
+    with_gan, without = build_module(gan=0.1), build_module()
+    without.generator = with_gan.generator
+    batch = make_batch(0, size=3)
+    mode = without._encode(batch)[0]
+    with_gan.sample_latent = without.sample_latent = True
+    degraded, latent = with_gan._encode(batch)
+    assert not torch.allclose(degraded, mode, atol=1e-3)
+    torch.testing.assert_close(without._encode(batch)[0], degraded)
+    last = {key: value[2:] for key, value in batch.items()}
+    torch.testing.assert_close(with_gan._encode(last)[0], degraded[2:])
+    assert not torch.allclose(latent, degraded, atol=1e-3)
+    with_gan.generator_step = 1
+    assert not torch.allclose(with_gan._encode(batch)[0], degraded, atol=1e-3)
+
+
+def test_sampled_latents_have_the_posterior_s_mean_and_deviation() -> None:
+    torch.manual_seed(0)
+    codec = build_module().generator.codec
+    images = make_batch(0)["hq"]
+    posterior = codec.vae.encode(images).latent_dist
+    noise = torch.randn(2, *codec.latent_shape(images))
+    wanted = (posterior.mean + torch.exp(0.5 * posterior.logvar) * noise) * codec.scaling_factor
+    torch.testing.assert_close(codec.encode(images, noise), wanted)

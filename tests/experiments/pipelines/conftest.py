@@ -19,6 +19,7 @@ FAST = {
     "scale.stage1.association_steps": 2,
     "scale.stage1.val_every": 2,
     "scale.stage1.log_every": 1,
+    "scale.no_association.lq_steps": 2,
     "scale.stage2.batch_size": 2,
     "scale.stage2.steps": 2,
     "scale.stage2.val_every": 2,

@@ -14,9 +14,11 @@ NEEDED = {
     "association": {"init_from": "shipped:vre"},
     "pretrain_base": {"init_from": "shipped:base/vae"},
     "ablation_losses": {"variants": "mse,full"},
+    "ablation_vre": {"variants": "no_association,hq_dictionary"},
 }
 MADE = {
     "ablation_losses": ["ablation.csv", "ablation.md", "ablation.png", "comparison.png"],
+    "ablation_vre": ["ablation.csv", "ablation.md", "ablation.png", "comparison.png"],
     "association": ["export/vre.safetensors", "export/dictionary_hq.safetensors"],
     "vq_dictionary": ["export/vre.safetensors", "export/dictionary_lq.safetensors"],
     "vre": ["export/vre.safetensors", "association/metrics.csv"],

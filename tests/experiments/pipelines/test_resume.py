@@ -65,7 +65,11 @@ def test_a_finished_training_is_not_trained_on(run_fast, tmp_path) -> None:
 
 
 def test_a_checkpoint_of_another_vre_is_refused(run_fast, tmp_path, capsys) -> None:
-    assert run_fast("osdface", tmp_path / "run", **{"vre.random": "true"}) == 0
+    own = {"cache_dir": tmp_path / "cache"}  # without a stage 1
+    assert run_fast("osdface", tmp_path / "run", **own, **{"vre.random": "true"}) == 0
     checkpoint = tmp_path / "run" / "checkpoints" / "last.ckpt"
-    assert run_fast("osdface", tmp_path / "v", mode="validate", checkpoint=checkpoint) == 2
+    changes = own | {"mode": "validate", "checkpoint": checkpoint}
+    assert run_fast("osdface", tmp_path / "v", **changes) == 2
+    assert "give vre.checkpoint=FOLDER" in capsys.readouterr().err
+    assert run_fast("osdface", tmp_path / "w", **changes, **{"vre.checkpoint": "shipped:vre"}) == 2
     assert "another vre" in capsys.readouterr().err

@@ -148,6 +148,32 @@ def test_summary_says_whether_the_gain_exceeds_the_spread(output):
     assert [cell.strip() for cell in line.split("|")[2:4]] == ["+3.00 ≤ 4.00", "+0.0500 ≤ 0.1000"]
 
 
+def test_a_vre_ablation_says_what_its_variants_are(output):
+    stage1 = {"lq_steps": 30, "association_steps": 20}
+    config = {
+        "experiment": "ablation_vre",
+        "variants": ["distinct", "no_association"],
+        "vre": {"random": False, "checkpoint": None, "unassociated": None},
+        "scale": {
+            "stage1": stage1,
+            "vre": {"init_from": "shipped:vre"},
+            "no_association": {"lq_steps": 9, "association_steps": 0, "init_from": None},
+        },
+    }
+    output.write("config.yaml", config)
+    output.references()
+    output.run("no_association")
+    output.run("distinct", psnr=26.0)
+    write_report(output.path)
+    text = (output.path / "ablation.md").read_text()
+    assert "- `distinct`: the paper's" in text
+    assert "had 9 LQ steps, from nothing, that of the others" in text
+    assert "had 30 LQ steps and 20 of association, from shipped:vre" in text
+    summary = (output.path / "summary.md").read_text()
+    assert "What `distinct` gains" in summary and "published" not in summary
+    assert not (output.path / "published.md").exists()
+
+
 def test_published_rows_stand_alone(output):
     output.run("mse")
     write_report(output.path)

@@ -1,0 +1,1 @@
+"""Measurements that print small tables; nothing imports them."""
