@@ -2,7 +2,10 @@
 
 import logging
 import platform
+import signal
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -95,6 +98,22 @@ def barrier() -> None:
         distributed.barrier()
 
 
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Lets Ctrl-C through as KeyboardInterrupt.
+
+    Lightning shuts down on it, leaves SIGINT ignored and exits with status 1.
+    """
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    except SystemExit as error:
+        if isinstance(error.__context__, KeyboardInterrupt):
+            signal.signal(signal.SIGINT, handler)
+            raise KeyboardInterrupt from None
+        raise
+
+
 def _finish(last: Path, module: SteppedModule, averages: EMA | None) -> bool:
     """Loads a checkpoint that needs no further step; returns False if it needs some."""
     state = torch.load(last, map_location="cpu", weights_only=True)
@@ -176,7 +195,7 @@ def fit(
         check_val_every_n_epoch=None,
     )
     last = find_last(run_dir)
-    with wandb_run:
+    with wandb_run, _interruptible():
         if last is not None and _finish(last, module, averages):
             trainer.validate(module, datamodule=datamodule, verbose=False)
         else:

@@ -1,13 +1,14 @@
 """An interrupted training goes on to the same weights as one that was never interrupted."""
 
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
 import torch
 
 from lightning_modules.distillation import OneStepDistillationModule
-from osdface.run_folder import update_status
+from osdface.run_folder import read_status, update_status
 
 
 def weights(run_dir: Path) -> dict[str, torch.Tensor]:
@@ -43,6 +44,24 @@ def test_resumed_equals_uninterrupted_bit_for_bit(run_fast, tmp_path, power_cut,
     assert whole.keys() == resumed.keys()
     for name in whole:
         assert torch.equal(whole[name], resumed[name]), name
+
+
+def test_ctrl_c_ends_with_130_and_the_same_command_goes_on(run_fast, tmp_path, monkeypatch, capsys):
+    real, handler = OneStepDistillationModule.training_step, signal.getsignal(signal.SIGINT)
+
+    def training_step(self, batch, batch_idx):
+        if self.generator_step == 1:
+            raise KeyboardInterrupt  # what SIGINT becomes
+        return real(self, batch, batch_idx)
+
+    with monkeypatch.context() as context:
+        context.setattr(OneStepDistillationModule, "training_step", training_step)
+        assert run_fast("osdface", tmp_path / "run") == 130
+    output = capsys.readouterr()
+    assert "the same command goes on" in output.err and "Traceback" not in output.err
+    assert signal.getsignal(signal.SIGINT) is handler
+    assert read_status(tmp_path / "run")["reason"] == "interrupted (KeyboardInterrupt)"
+    assert run_fast("osdface", tmp_path / "run") == 0
 
 
 def test_another_configuration_is_refused_by_key(run_fast, tmp_path, capsys) -> None:
