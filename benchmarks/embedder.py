@@ -9,15 +9,11 @@ and must give the same entries. Only their ratio in one run is worth comparing.
 """
 
 import argparse
-import platform
-import statistics
-import time
-from collections.abc import Callable
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from benchmarks.timing import in_turns, machine
 from osdface.networks.selection import select_entries
 
 BATCHES = (1, 8, 32)
@@ -48,28 +44,6 @@ def looped_selection(tokens: Tensor, codebook: Tensor, count: int = COUNT) -> Te
     return torch.stack(prompts)
 
 
-def seconds(call: Callable[[], object], device: torch.device) -> float:
-    """Returns how long one call takes, the device's work included."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    start = time.perf_counter()
-    call()
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter() - start
-
-
-def machine(device: torch.device) -> str:
-    """Returns the processor's or GPU's name."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        return next(line.split(":", 1)[1].strip() for line in lines if "model name" in line)
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
-
-
 def agreement(tokens: Tensor, codebook: Tensor) -> float:
     """Returns the share of rows that both give; entries at near-equal distances may swap."""
     pair = select_entries(tokens, codebook), looped_selection(tokens, codebook)
@@ -81,13 +55,13 @@ def measure(batch: int, device: torch.device, runs: int) -> tuple[float, float, 
     generator = torch.Generator().manual_seed(0)
     codebook = torch.randn(ENTRIES, DIM, generator=generator).to(device)
     tokens = torch.randn(batch, TOKENS, DIM, generator=generator).to(device)
-    ways = (select_entries, looped_selection)
     same = agreement(tokens, codebook)  # also warms both up
-    times: list[list[float]] = [[], []]
-    for _ in range(runs):
-        for own, way in zip(times, ways, strict=True):
-            own.append(seconds(lambda way=way: way(tokens, codebook, COUNT), device))
-    return statistics.median(times[0]), statistics.median(times[1]), same
+    ways = {
+        "vectorised": lambda: select_entries(tokens, codebook, COUNT),
+        "loop": lambda: looped_selection(tokens, codebook, COUNT),
+    }
+    times = in_turns(ways, device, runs, warm_up=0)
+    return times["vectorised"], times["loop"], same
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -69,6 +69,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--resolution", type=int, default=128, help="pixels a side (default 128)")
     parser.add_argument("--batch", type=int, default=4, help="images a step (default 4)")
     parser.add_argument("--precision", choices=DTYPES, default="fp32", help="(default fp32)")
+    parser.add_argument("--eager-only", action="store_true", help="do not compile")
     parser.add_argument("--runs", type=int, default=5, help="timed steps of each (default 5)")
     arguments = parser.parse_args(argv)
     device = torch.device(arguments.device)
@@ -88,7 +89,7 @@ def main(argv: list[str] | None = None) -> None:
     print("| way | ms a step | images/s | ratio | share of the peak | peak memory |")
     print("|---|---|---|---|---|---|")
     times = {}
-    for name in ("eager", "compiled"):
+    for name in ("eager",) if arguments.eager_only else ("eager", "compiled"):
         step = eager if name == "eager" else build_step(images, True, arguments.precision)
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)

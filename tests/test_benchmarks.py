@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from benchmarks import embedder
+from benchmarks import embedder, stage1_step
 from osdface.networks.selection import select_entries
 
 
@@ -30,3 +30,12 @@ def test_a_missing_gpu_is_said(capsys) -> None:
     with pytest.raises(SystemExit):
         embedder.main(["--device", "cuda"])
     assert "no GPU" in capsys.readouterr().err
+
+
+def test_stage_1_step_prints_its_row(capsys) -> None:
+    words = "--resolution 32 --batch 1 --runs 1 --eager-only".split()
+    stage1_step.main(words)
+    row = capsys.readouterr().out.splitlines()[-1]
+    assert row.startswith("| eager | ") and " | 1.00 | " in row
+    share = float(row.split(" | ")[4].rstrip("%"))
+    assert 0 < share <= 120  # of a peak measured beside it
