@@ -33,7 +33,7 @@ def test_a_missing_gpu_is_said(capsys) -> None:
 
 
 def test_stage_1_step_prints_its_row(capsys) -> None:
-    words = "--resolution 32 --batch 1 --runs 1 --eager-only".split()
+    words = ["--resolution", "32", "--batch", "1", "--runs", "1", "--eager-only"]
     stage1_step.main(words)
     row = capsys.readouterr().out.splitlines()[-1]
     assert row.startswith("| eager | ") and " | 1.00 | " in row
