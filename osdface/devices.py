@@ -2,8 +2,10 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
+from torch.backends import cudnn
 
 
 def default_device() -> torch.device:
@@ -13,17 +15,33 @@ def default_device() -> torch.device:
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
 
 
+def _switches() -> list[tuple[Any, str, Any]]:
+    """Settings of this process under which convolutions are float32 on CUDA and always the same.
+
+    Those of matrix products are float32 by default; where a caller allowed TF32 there, it stays.
+    """
+    found: list[tuple[Any, str, Any]] = [
+        (cudnn, "benchmark", False),
+        (cudnn, "deterministic", True),
+    ]
+    # torch raises where its former and its present names of this are mixed.
+    if hasattr(cudnn, "conv") and hasattr(cudnn.conv, "fp32_precision"):
+        return [*found, (cudnn.conv, "fp32_precision", "ieee")]
+    return [*found, (cudnn, "allow_tf32", False)]
+
+
 @contextmanager
 def exact_inference() -> Iterator[None]:
-    """No gradients, no TF32, no algorithm chosen by timing: a batch must not change a picture."""
-    matmul = torch.backends.cuda.matmul.allow_tf32
-    torch.backends.cuda.matmul.allow_tf32 = False
+    """No gradients, no TF32 in convolutions, no algorithm chosen by timing.
+
+    A batch must not change a picture. The settings are put back behind it.
+    """
+    before = [(where, name, getattr(where, name)) for where, name, _ in _switches()]
     try:
-        # flags() leaves cuDNN off by default.
-        exact = torch.backends.cudnn.flags(
-            enabled=True, benchmark=False, deterministic=True, allow_tf32=False
-        )
-        with torch.inference_mode(), exact:
+        for where, name, value in _switches():
+            setattr(where, name, value)
+        with torch.inference_mode():
             yield
     finally:
-        torch.backends.cuda.matmul.allow_tf32 = matmul
+        for where, name, value in before:
+            setattr(where, name, value)

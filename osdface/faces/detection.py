@@ -5,6 +5,7 @@ network's class is used, with a weight file that the user has.
 """
 
 import importlib
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -79,7 +80,8 @@ class FaceDetector:
             raise UserError(f"{weights} is none of {', '.join(WEIGHTS)}.")
         library: Any = importlib.import_module("facexlib.detection.retinaface")
         self._utils: Any = importlib.import_module("facexlib.detection.retinaface_utils")
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of torchvision, about facexlib's way to call it
             self.network = library.RetinaFace(network_name=name, device=self.device)
         found = load_pickle(weights)
         state = {key.removeprefix("module."): value for key, value in found.items()}
