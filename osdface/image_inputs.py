@@ -36,7 +36,8 @@ def to_bytes(tensor: Tensor) -> np.ndarray:
 
 
 def _from_bytes(array: np.ndarray) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(array)).permute(2, 0, 1).float() / 127.5 - 1
+    # A copy: torch warns of arrays that cannot be written to, such as PIL's.
+    return torch.from_numpy(np.array(array)).permute(2, 0, 1).float() / 127.5 - 1
 
 
 def _from_array(array: np.ndarray) -> ImageInput:
@@ -50,7 +51,7 @@ def _from_array(array: np.ndarray) -> ImageInput:
         raise UserError(f"An image array is uint8 or floats in [0, 1], not {array.dtype}.")
     if not np.isfinite(array).all() or array.min() < -1e-3 or array.max() > 1 + 1e-3:
         raise UserError("An image array of floats lies in [0, 1]: divide bytes by 255.")
-    tensor = torch.from_numpy(np.ascontiguousarray(colors, np.float32)).permute(2, 0, 1) * 2 - 1
+    tensor = torch.from_numpy(np.array(colors, np.float32)).permute(2, 0, 1) * 2 - 1
 
     def back(restored: Tensor) -> np.ndarray:
         image = (restored.float().clamp(-1, 1) + 1) / 2

@@ -32,9 +32,6 @@ def run(argv: list[str]) -> int:
     records = Records(options)
     records.check_free(photos)
     todo = [photo for photo in photos if not records.is_done(photo)]
-    if options.checkpoint == "tiny":
-        print("checkpoint=tiny knows drawn portraits of 64 px alone: photographs only show that")
-        print("the command works.", flush=True)
     tally = _Tally(len(photos) - len(todo))
     if todo:
         # Only now: torch and diffusers take seconds.
@@ -44,6 +41,9 @@ def run(argv: list[str]) -> int:
         lock = FolderLock(output / FOLDER)
         if not lock.acquire():
             raise UserError(f"Another process is restoring into {output}: wait for it.")
+        if options.checkpoint == "tiny":
+            print("checkpoint=tiny knows drawn portraits of 64 px alone: on photographs it only")
+            print("shows that the command works.", flush=True)
         try:
             with closing(restore_all(options, todo)) as outcomes:
                 for outcome in _shown(outcomes, len(todo), options):

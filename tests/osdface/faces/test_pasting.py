@@ -23,7 +23,7 @@ def matrix_at(x: float, y: float, size: float, degrees: float = 0) -> np.ndarray
     """A face whose crop is a square of ``size`` pixels around (x, y)."""
     a, b = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
     points = (np.array(FFHQ_TEMPLATE) - 255.5) * (size / 512) @ np.array([[a, b], [-b, a]])
-    return face_matrix(points + (x, y), R)
+    return face_matrix(points + np.array([x, y]), R)
 
 
 def inside(matrix: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
