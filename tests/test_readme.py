@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from experiments.cli.compose import compose_words, keys_of
-from experiments.cli.words import parse_words
+from experiments.cli.words import parse_words, to_argv
+from experiments.restoring.options import HELP as RESTORING
+from experiments.restoring.options import parse_options
 from experiments.run import main
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -58,6 +60,12 @@ def run_words(page: Path) -> list[list[str]]:
         if "ablation_losses" in call:
             given = [word.removeprefix("ARGS=") for word in call if word.startswith("ARGS=")]
             found.append(["experiment=ablation_losses", *shlex.split(" ".join(given))])
+    return [words for words in found if "--help" not in words]
+
+
+def restore_words(page: Path) -> list[list[str]]:
+    """The words of every ``python -m experiments.restore``."""
+    found = [words[3:] for words in commands(page) if words[1:3] == ["-m", "experiments.restore"]]
     return [words for words in found if "--help" not in words]
 
 
@@ -116,6 +124,11 @@ def test_command_composes(page, words, tmp_path, monkeypatch, capsys):
     assert "experiment:" in output.out
 
 
+@pytest.mark.parametrize(("page", "words"), cases(restore_words))
+def test_restoring_command_is_understood(page, words):
+    parse_options(words)
+
+
 def test_a_wrong_key_in_a_command_is_noticed(tmp_path, capsys):
     words = next(words for words in run_words(README) if "data=folder" in words)
     words = [filled_in(word, tmp_path) for word in words]
@@ -128,6 +141,11 @@ def test_a_wrong_key_in_a_command_is_noticed(tmp_path, capsys):
 )
 def test_named_key_takes_the_named_value(page, text, tmp_path):
     words = [filled_in(word, tmp_path) for word in shlex.split(text)]
+    if page.stem == "restoring" and {word.partition("=")[0] for word in words} <= RESTORING.keys():
+        given = {"input": "x", "output": "y", "checkpoint": "tiny"}
+        whole = {"aligned": "true"} if words[0].startswith("original_size") else {}
+        parse_options(to_argv(given | whole | parse_words(words)))
+        return
     data = ["data=folder"] if words[0].startswith(("data.root", "data.identity_from")) else []
     compose_words(parse_words(["experiment=ablation_losses", *data, *words]))
 
@@ -174,6 +192,14 @@ def test_readme_is_short_and_says_what_a_restored_face_is_not():
     text = README.read_text("utf-8")
     assert len(text.splitlines()) < 200
     assert "an estimate, not evidence" in text
+
+
+def test_snippets_of_the_pages_run():
+    for page in PAGES[1:]:
+        names: dict[str, Any] = {}
+        for number, text in enumerate(blocks(page, "python"), 1):
+            exec(compile(text, f"{page.name} snippet {number}", "exec"), names)
+            check_shapes(text, names)
 
 
 def test_snippets_run_and_their_shapes_are_right(tmp_path):
