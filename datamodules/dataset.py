@@ -108,7 +108,7 @@ class FaceDataset(Dataset[dict[str, Any]]):
             if not self._broken[index]:
                 try:
                     record = self.source.read(index)
-                    return record, decode_image(record.image)
+                    return record, decode_image(self._target(record, draw.epoch))
                 except BrokenSample as error:
                     self._broken[index] = 1
                     key = self.source.keys[index]
@@ -120,6 +120,13 @@ class FaceDataset(Dataset[dict[str, Any]]):
             f"Neither the image {self.source.keys[draw.sample]!r} nor any of its "
             f"{len(draw.spares)} replacements can be read: mend or remove the broken images."
         )
+
+    def _target(self, record: Record, epoch: int) -> bytes:
+        """The image, or in half of the draws its retouched version where both are meant."""
+        if record.retouched is None:
+            return record.image
+        chosen = rng_for(self.seed, epoch, record.key, "target").random() < 0.5
+        return record.retouched if chosen else record.image
 
     def _original(
         self, record: Record, image: NDArray[np.uint8], flipped: bool

@@ -16,6 +16,7 @@ from datamodules.dataset import FaceDataset
 from datamodules.latents import LatentDataset
 from datamodules.portrait_shards import PORTRAIT_LABELS, PortraitSettings, prepare_portraits
 from datamodules.samplers import EpochSampler, ValidationSampler
+from datamodules.shards import Remote
 from datamodules.sources import DataSettings, open_sources
 from osdface.degradation import build_degradation, stable_hash
 from osdface.errors import UserError
@@ -58,11 +59,17 @@ class FaceDataModule(LightningDataModule):
             that differ in ``seed``, so that their figures compare.
         flip: Whether training images are mirrored at random.
         with_attributes: Whether batches carry ``attributes`` and ``landmarks`` (portraits).
-        cache_dir: Folder of rendered portraits.
+        cache_dir: Folder of rendered portraits, and of copies of shards that can only be read
+            through (``pipe:``, servers without range requests).
         identities, variations, val_identities, val_variations, shard_size: See
             :class:`~datamodules.portrait_shards.PortraitSettings`.
         workers: Processes that render.
-        max_broken_share: Share of unreadable images above which training stops.
+        max_broken_share: Share of unreadable images above which training stops; likewise of shards
+            that cannot be reached at the start.
+        target: Which image is the training target where shards hold a retouched one beside the
+            original: "original", "retouched", or "mix" for half of each. LQ is made of it.
+        retries, timeout: How often a failing request for a remote shard is repeated, and the
+            seconds after which one has failed.
 
     Raises:
         UserError: Bad settings here; missing or too few images in :meth:`setup`.
@@ -94,11 +101,15 @@ class FaceDataModule(LightningDataModule):
         shard_size: int = 1000,
         workers: int = 1,
         max_broken_share: float = 0.05,
+        target: str = "original",
+        retries: int = 3,
+        timeout: float = 30.0,
     ) -> None:
         super().__init__()
         self.settings = DataSettings(
-            kind, root, urls, val_urls, val_fraction, val_count, identity_from, data_seed
-        )
+            kind, root, urls, val_urls, val_fraction, val_count, identity_from, data_seed,
+            target, Remote(Path(cache_dir) / "spool", retries, timeout, max_broken_share),
+        )  # fmt: skip
         self.portraits = (
             PortraitSettings(
                 resolution, identities, variations, val_identities, val_variations, data_seed,
