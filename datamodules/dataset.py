@@ -1,6 +1,7 @@
 """From stored samples to training pairs."""
 
 import logging
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -77,6 +78,13 @@ class FaceDataset(Dataset[dict[str, Any]]):
     def broken_keys(self) -> list[str]:
         """Keys of the samples found broken so far, by any worker."""
         return [self.source.keys[index] for index in torch.nonzero(self._broken).flatten().tolist()]
+
+    def mark_broken(self, keys: Collection[str]) -> None:
+        """Treats these samples as broken from now on, as the run did that found them so."""
+        if keys:
+            for index, key in enumerate(self.source.keys):
+                if key in keys:
+                    self._broken[index] = 1
 
     def check_broken_share(self) -> None:
         """Raises UserError if more than the allowed share of all samples is broken."""

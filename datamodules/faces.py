@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import torch
+import torch.distributed
 from lightning import LightningDataModule
 from lightning.pytorch.accelerators import CUDAAccelerator
 from lightning.pytorch.trainer.states import TrainerFn
@@ -154,6 +156,21 @@ class FaceDataModule(LightningDataModule):
         self._val = FaceDataset(
             validation, self.resolution, self.degradation, self.data_seed, False, self.labels, share
         )
+        if self.settings.kind == "shards":
+            self._check_ranks_agree()
+
+    def _check_ranks_agree(self) -> None:
+        """Raises UserError if another process reached other shards: the order would differ."""
+        if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+            return
+        own = (self.train_set.source.fingerprint(), self.val_set.source.fingerprint())
+        everyones: list[Any] = [None] * torch.distributed.get_world_size()
+        torch.distributed.all_gather_object(everyones, own)
+        if any(other != own for other in everyones):
+            raise UserError(
+                "The processes see different shards, because some could not be reached or are "
+                "damaged on one of them: repeat the command, or give every node the same shards."
+            )
 
     @property
     def train_set(self) -> FaceDataset:
@@ -220,8 +237,11 @@ class FaceDataModule(LightningDataModule):
         self.sampler.batch_finished()
 
     def state_dict(self) -> dict[str, Any]:
-        """Returns the position, counted in batches that the trainer finished."""
-        return {"sampler": self.sampler.state_dict()}
+        """Returns the position, counted in batches that the trainer finished, and what is broken.
+
+        A resumed run goes on replacing the same samples, even if they can be read again.
+        """
+        return {"sampler": self.sampler.state_dict(), "broken": self.train_set.broken_keys}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continues there; raises UserError if data, seed or global batch differ.
@@ -231,6 +251,7 @@ class FaceDataModule(LightningDataModule):
         """
         if self.trainer is None or self.trainer.state.fn in (None, TrainerFn.FITTING):
             self.sampler.load_state_dict(state_dict["sampler"])
+            self.train_set.mark_broken(frozenset(state_dict.get("broken", ())))
 
     def fingerprint(self) -> str:
         """Returns 12 hex digits that change with the data, their split, size and degradation."""
