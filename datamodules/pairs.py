@@ -160,7 +160,7 @@ def _read(source: Source, index: int) -> np.ndarray:
 
 
 def _size(source: Source, index: int) -> tuple[int, int]:
-    """Width and height by the image's head; an evaluation leaves nothing out, so broken is fatal."""
+    """Width and height by the image's head; an evaluation leaves nothing out, so none may fail."""
     try:
         with Image.open(io.BytesIO(source.read(index).image)) as image:
             turned = image.getexif().get(274, 1) >= 5  # EXIF: a quarter turn

@@ -12,6 +12,7 @@ from datamodules.shards.tar_index import TarIndex, scan
 
 _sessions = threading.local()  # a connection belongs to one thread of one process
 _PASSING = {408, 425, 429, 500, 502, 503, 504}  # statuses after which a repeat may help
+PAUSE = 0.25  # seconds before the first retry; doubled each time
 _AHEAD = 1 << 14  # bytes fetched at once while headers are looked for
 
 
@@ -53,9 +54,9 @@ class HttpShard:
         except OSError:
             text = b""
         if (known := parse_index(text, self._size)) is None:
-            return (
-                scan(RangedBytes(self, self._size)) if self._size else TarIndex([], "it is empty")
-            )
+            if not self._size:
+                return TarIndex([], "the file is empty")
+            return scan(RangedBytes(self, self._size))
         found, self._identity = known
         return found
 
@@ -64,9 +65,10 @@ class HttpShard:
         answer = self._request({"Range": "bytes=0-0"})
         if answer.status_code == 416:
             return 0
-        if answer.status_code != 206:
+        total = answer.headers.get("Content-Range", "").rpartition("/")[2]
+        if answer.status_code != 206 or not total.isdigit():
             raise NoRanges(self.name)
-        return int(answer.headers["Content-Range"].rpartition("/")[2])
+        return int(total)
 
     def read(self, offset: int, size: int) -> bytes:
         """Returns bytes of the shard."""
@@ -119,7 +121,7 @@ def _repeated(url: str, headers: dict[str, str], retries: int, timeout: float) -
         except OSError as error:
             if attempt == retries or getattr(error, "final", False):
                 raise
-        time.sleep(min(0.25 * 2**attempt, 10))
+        time.sleep(min(PAUSE * 2**attempt, 10))
     raise AssertionError("not reached")
 
 

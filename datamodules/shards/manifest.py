@@ -20,7 +20,7 @@ def manifest_checksums(folder: Path) -> dict[str, str]:
 
 
 def split_urls(folder: str | Path, split: str) -> list[str]:
-    """Returns the shards of a split that the manifest of a folder (or address) names; empty if it names none.
+    """Returns the shards of a split that the manifest of a folder, or address, names, if any.
 
     Raises:
         UserError: The folder or its manifest is missing or broken.

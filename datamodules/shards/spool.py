@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
+from datamodules.shards.http_shard import PAUSE
 from datamodules.shards.places import LocalShard
 from datamodules.shards.tar_index import TarIndex
 from osdface.degradation import stable_hash
@@ -42,8 +43,9 @@ class SpooledShard(LocalShard):
 
     @property
     def stem(self) -> str:
-        """What tells its keys from equal ones in other shards."""
-        return self.path.stem
+        """The last name ending in ``.tar`` in its address."""
+        names = re.findall(r"([\w.-]+)\.tar\b", self.name)
+        return names[-1] if names else self.path.stem
 
     def index(self) -> TarIndex:
         """Fetches the shard unless it is there, and returns its members.
@@ -79,7 +81,7 @@ class SpooledShard(LocalShard):
                 if attempt == self.retries or error.final:
                     raise
                 logger.warning("Reading the shard %s failed (%s); again.", self.name, error)
-            time.sleep(min(0.25 * 2**attempt, 10))
+            time.sleep(min(PAUSE * 2**attempt, 10))
 
     def _from_pipe(self, file: BinaryIO) -> None:
         command = self.name.removeprefix("pipe:")

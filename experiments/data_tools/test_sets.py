@@ -105,7 +105,7 @@ def _write(
         (folder / name).mkdir()
     for picture, pair in zip(pictures, made, strict=True):
         if pair.entry is None:
-            left_out.append([picture.source, pair.reason])
+            left_out.append([_shown(picture), pair.reason])
             continue
         for name, data in (("hq", pair.high), ("lq", pair.low)):
             (folder / name / f"{picture.key}.png").write_bytes(data)
@@ -126,7 +126,7 @@ def _make(picture: Picture, degradation: Degradation, settings: TestSetSettings)
     pair = encode(high, "png"), encode(low, "png")
     entry = {
         "key": picture.key,
-        "source": picture.source.encode("utf-8", "backslashreplace").decode(),
+        "source": _shown(picture),
         "parameters": asdict(parameters),
         "hq_sha256": hashlib.sha256(pair[0]).hexdigest(),
         "lq_sha256": hashlib.sha256(pair[1]).hexdigest(),
@@ -138,8 +138,8 @@ def _check_same(output: Path, head: dict[str, Any], pictures: list[Picture]) -> 
     try:
         manifest: dict[str, Any] = read_json(output / MANIFEST)
         images = manifest["images"]
-        known = len(images) + len(manifest["left_out"])
-        if manifest["settings"] != head or known < len(pictures):
+        known = {image["source"] for image in images} | {name for name, _ in manifest["left_out"]}
+        if manifest["settings"] != head or not known.issuperset(map(_shown, pictures)):
             raise UserError(
                 f"{output} holds a test set of other settings or pictures: choose another output=, "
                 "or remove that folder."
@@ -154,6 +154,11 @@ def _check_same(output: Path, head: dict[str, Any], pictures: list[Picture]) -> 
             f"{output} exists and is no whole test set: choose another output=."
         ) from None
     return manifest
+
+
+def _shown(picture: Picture) -> str:
+    """The path below the source folder; a name that is no UTF-8 is written with escapes."""
+    return picture.source.encode("utf-8", "backslashreplace").decode()
 
 
 def _plain(value: Any) -> Any:
