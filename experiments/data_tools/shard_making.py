@@ -2,6 +2,7 @@
 
 import csv
 import io
+import time
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -57,9 +58,7 @@ def make_shards(settings: ShardSettings, progress: bool = True) -> dict[str, Any
     plan = _plan(settings, pictures, pairs)
     try:
         settings.output.mkdir(parents=True, exist_ok=True)
-        lock = FolderLock(settings.output)
-        if not lock.acquire():
-            raise UserError(f"Another process makes shards in {settings.output}: wait for its end.")
+        lock = _lock(settings.output)
         try:
             journal = Journal(settings.output, plan)
             if journal.manifest is not None:
@@ -74,6 +73,16 @@ def make_shards(settings: ShardSettings, progress: bool = True) -> dict[str, Any
             f"Shards cannot be written to {settings.output} ({error.strerror}): make room or "
             "choose another output=; the same command then goes on."
         ) from error
+
+
+def _lock(output: Path) -> FolderLock:
+    """Holds the folder; workers of a process that was just killed hold it a moment longer."""
+    lock = FolderLock(output)
+    for _ in range(30):
+        if lock.acquire():
+            return lock
+        time.sleep(0.1)
+    raise UserError(f"Another process makes shards in {output}: wait for its end.")
 
 
 def _make(
