@@ -54,7 +54,7 @@ class PlainDataset(Dataset[dict[str, Any]]):
         return len(self.paths)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        image = np.asarray(Image.open(self.paths[index]).convert("RGB"))
+        image = np.array(Image.open(self.paths[index]).convert("RGB"))
         rng = np.random.default_rng()
         if rng.random() < 0.5:
             image = image[:, ::-1].copy()
