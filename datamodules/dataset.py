@@ -4,6 +4,7 @@ import logging
 from collections.abc import Collection
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -142,7 +143,7 @@ class FaceDataset(Dataset[dict[str, Any]]):
         height, width = image.shape[:2]
         high = fit_square(image, self.resolution)
         if flipped:
-            high = np.ascontiguousarray(high[:, ::-1])
+            high = np.asarray(cv2.flip(high, 1))  # many times as fast as a copy by NumPy
         item: dict[str, Any] = {
             "hq": _to_tensor(high),
             "key": record.key,
@@ -160,5 +161,5 @@ class FaceDataset(Dataset[dict[str, Any]]):
 
 def _to_tensor(image: NDArray[Any]) -> torch.Tensor:
     """Maps uint8 (H, W, 3) to float32 (3, H, W) in [-1, 1]."""
-    tensor = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
+    tensor = torch.from_numpy(np.stack(cv2.split(image)))
     return tensor.to(torch.float32).div_(127.5).sub_(1)

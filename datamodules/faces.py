@@ -156,21 +156,6 @@ class FaceDataModule(LightningDataModule):
         self._val = FaceDataset(
             validation, self.resolution, self.degradation, self.data_seed, False, self.labels, share
         )
-        if self.settings.kind == "shards":
-            self._check_ranks_agree()
-
-    def _check_ranks_agree(self) -> None:
-        """Raises UserError if another process reached other shards: the order would differ."""
-        if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
-            return
-        own = (self.train_set.source.fingerprint(), self.val_set.source.fingerprint())
-        everyones: list[Any] = [None] * torch.distributed.get_world_size()
-        torch.distributed.all_gather_object(everyones, own)
-        if any(other != own for other in everyones):
-            raise UserError(
-                "The processes see different shards, because some could not be reached or are "
-                "damaged on one of them: repeat the command, or give every node the same shards."
-            )
 
     @property
     def train_set(self) -> FaceDataset:
@@ -225,6 +210,8 @@ class FaceDataModule(LightningDataModule):
                     "Set trainer.use_distributed_sampler=false: the data module already gives each "
                     "process its own samples."
                 )
+            if self.settings.kind == "shards":
+                self._check_ranks_agree()
         return self._loader(self.train_set, self.sampler)
 
     def val_dataloader(self) -> DataLoader[dict[str, Any]]:
@@ -263,6 +250,19 @@ class FaceDataModule(LightningDataModule):
         if self.trainer is None:
             return 0, 1
         return self.trainer.global_rank, self.trainer.world_size
+
+    def _check_ranks_agree(self) -> None:
+        """Raises UserError if another process reached other shards: the order would differ."""
+        if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+            return
+        own = (self.train_set.source.fingerprint(), self.val_set.source.fingerprint())
+        everyones: list[Any] = [None] * torch.distributed.get_world_size()
+        torch.distributed.all_gather_object(everyones, own)
+        if any(other != own for other in everyones):
+            raise UserError(
+                "The processes see different shards, because some could not be reached or are "
+                "damaged on one of them: repeat the command, or give every node the same shards."
+            )
 
     def _loader(self, dataset: FaceDataset, sampler: Any) -> DataLoader[dict[str, Any]]:
         return DataLoader(

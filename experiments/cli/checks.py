@@ -25,7 +25,7 @@ PROMPT_KINDS = (
     "none",
 )
 _CHOICES = {
-    "data.target": ("original", "retouched", "mix", None),
+    "data.target": ("original", "retouched", "mix"),
     "mode": ("fit", "validate", "test"),
     "domain": ("both", "hq", "lq"),
     "vre.kind": PROMPT_KINDS,
@@ -48,6 +48,8 @@ def check(cfg: Any, words: Mapping[str, str]) -> None:
     assert cfg.task in TASKS or cfg.task == "ablation", cfg.task
     for key, choices in _CHOICES.items():
         value = OmegaConf.select(cfg, key)
+        if key == "data.target" and cfg.data.kind != "shards":
+            continue  # the others have no such key
         if value not in choices:
             raise unknown(key, str(value), choices)
     if cfg.data.kind == "folder" and OmegaConf.is_missing(cfg.data, "root"):

@@ -1,12 +1,15 @@
 """Remote shards give what local ones give, whatever the network does in between."""
 
 import logging
+import multiprocessing
 import pickle
 import shlex
 from itertools import islice
+from types import SimpleNamespace
 
 import pytest
 import torch
+import torch.distributed
 
 from datamodules.faces import FaceDataModule
 from datamodules.records import BrokenSample
@@ -219,3 +222,35 @@ def test_a_source_can_be_pickled_and_names_come_from_the_address(shards, remote)
         signed = ShardSource(f"{server.url}/train-000000.tar?signature=a%2Fb", remote=remote)
         assert [shard.stem for shard in signed.shards] == ["train-000000"]
     assert expand_urls("pipe:cat {a,b}.tar") == ["pipe:cat a.tar", "pipe:cat b.tar"]
+
+
+def _check_as_rank(rank, store, root, answers):
+    """One of two processes that train; what it reaches is its own affair."""
+    torch.distributed.init_process_group("gloo", f"file://{store}", rank=rank, world_size=2)
+    data = module(f"{root}/train-*.tar", root)
+    data.trainer = SimpleNamespace(world_size=2, global_rank=rank, accelerator=None)
+    try:
+        data.train_dataloader()
+        answers.put("fine")
+    except UserError as error:
+        answers.put(str(error))
+    torch.distributed.destroy_process_group()
+
+
+@pytest.mark.parametrize("equal", [True, False])
+def test_processes_that_see_different_shards_stop(shards, tmp_path, encoded, equal):
+    other = tmp_path / "other"
+    samples = ((f"p{n:04d}", encoded(n), {"n": n}) for n in range(18 if equal else 15))
+    write_shards(samples, other, "train", 5)
+    context = multiprocessing.get_context("fork")
+    answers = context.Queue()
+    jobs = [
+        context.Process(target=_check_as_rank, args=(rank, tmp_path / "store", root, answers))
+        for rank, root in enumerate((shards, other))
+    ]
+    for job in jobs:
+        job.start()
+    told = [answers.get(timeout=60) for _ in jobs]
+    for job in jobs:
+        job.join(60)
+    assert all(("fine" if equal else "see different shards") in text for text in told), told
