@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -142,7 +143,8 @@ def degrade(
     return apply(image, parameters, rng_for(seed, epoch, key, "noise"))
 
 
-def _to_float(image: NDArray[np.uint8]) -> FloatImage:
+def _to_float(image: NDArray[Any]) -> FloatImage:
+    """Returns bytes divided by 255."""
     return image.astype(np.float32) / np.float32(255)
 
 
