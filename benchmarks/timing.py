@@ -1,5 +1,7 @@
 """What the benchmarks share: clocks that wait for the device, its name, its real peak."""
 
+import multiprocessing
+import os
 import platform
 import statistics
 import time
@@ -62,3 +64,13 @@ def peak_memory(device: torch.device) -> str:
     if device.type != "cuda":
         return "-"
     return f"{torch.cuda.max_memory_allocated(device) / 2**30:.1f} GiB"
+
+
+def memory_of_processes() -> float:
+    """Returns the MiB that this process and its children hold, shared pages once (Linux)."""
+    processes = [os.getpid(), *(child.pid for child in multiprocessing.active_children())]
+    total = 0
+    for process in processes:
+        text = Path(f"/proc/{process}/smaps_rollup").read_text(encoding="utf-8")
+        total += next(int(line.split()[1]) for line in text.splitlines() if line.startswith("Pss:"))
+    return total / 1024

@@ -25,8 +25,14 @@ def numbers(values: Mapping[str, Any] | None, prefix: str = "") -> dict[str, flo
 
 
 def training_values(pl_module: Any) -> dict[str, float]:
-    """Returns the figures of the latest training step (``pl_module.logged``)."""
-    return numbers(getattr(pl_module, "logged", None))
+    """Returns the figures of the latest training step (``pl_module.logged``).
+
+    Once a picture could not be read, ``data/broken`` counts those that were replaced so far.
+    """
+    trainer = getattr(pl_module, "_trainer", None)  # the property raises without one
+    broken = len(getattr(getattr(trainer, "datamodule", None), "broken_keys", ()))
+    extra = {"data/broken": float(broken)} if broken else {}
+    return numbers(getattr(pl_module, "logged", None)) | extra
 
 
 def validation_values(pl_module: Any) -> dict[str, float]:

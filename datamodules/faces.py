@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import torch
+import torch.distributed
 from lightning import LightningDataModule
 from lightning.pytorch.accelerators import CUDAAccelerator
 from lightning.pytorch.trainer.states import TrainerFn
@@ -16,6 +18,7 @@ from datamodules.dataset import FaceDataset
 from datamodules.latents import LatentDataset
 from datamodules.portrait_shards import PORTRAIT_LABELS, PortraitSettings, prepare_portraits
 from datamodules.samplers import EpochSampler, ValidationSampler
+from datamodules.shards import Remote
 from datamodules.sources import DataSettings, open_sources
 from osdface.degradation import build_degradation, stable_hash
 from osdface.errors import UserError
@@ -58,11 +61,17 @@ class FaceDataModule(LightningDataModule):
             that differ in ``seed``, so that their figures compare.
         flip: Whether training images are mirrored at random.
         with_attributes: Whether batches carry ``attributes`` and ``landmarks`` (portraits).
-        cache_dir: Folder of rendered portraits.
+        cache_dir: Folder of rendered portraits, and of copies of shards that can only be read
+            through (``pipe:``, servers without range requests).
         identities, variations, val_identities, val_variations, shard_size: See
             :class:`~datamodules.portrait_shards.PortraitSettings`.
         workers: Processes that render.
-        max_broken_share: Share of unreadable images above which training stops.
+        max_broken_share: Share of unreadable images above which training stops; likewise of shards
+            that cannot be reached at the start.
+        target: Which image is the training target where shards hold a retouched one beside the
+            original: "original", "retouched", or "mix" for half of each. LQ is made of it.
+        retries, timeout: How often a failing request for a remote shard is repeated, and the
+            seconds after which one has failed.
 
     Raises:
         UserError: Bad settings here; missing or too few images in :meth:`setup`.
@@ -94,11 +103,15 @@ class FaceDataModule(LightningDataModule):
         shard_size: int = 1000,
         workers: int = 1,
         max_broken_share: float = 0.05,
+        target: str = "original",
+        retries: int = 3,
+        timeout: float = 30.0,
     ) -> None:
         super().__init__()
         self.settings = DataSettings(
-            kind, root, urls, val_urls, val_fraction, val_count, identity_from, data_seed
-        )
+            kind, root, urls, val_urls, val_fraction, val_count, identity_from, data_seed,
+            target, Remote(Path(cache_dir) / "spool", retries, timeout, max_broken_share),
+        )  # fmt: skip
         self.portraits = (
             PortraitSettings(
                 resolution, identities, variations, val_identities, val_variations, data_seed,
@@ -197,6 +210,8 @@ class FaceDataModule(LightningDataModule):
                     "Set trainer.use_distributed_sampler=false: the data module already gives each "
                     "process its own samples."
                 )
+            if self.settings.kind == "shards":
+                self._check_ranks_agree()
         return self._loader(self.train_set, self.sampler)
 
     def val_dataloader(self) -> DataLoader[dict[str, Any]]:
@@ -209,8 +224,11 @@ class FaceDataModule(LightningDataModule):
         self.sampler.batch_finished()
 
     def state_dict(self) -> dict[str, Any]:
-        """Returns the position, counted in batches that the trainer finished."""
-        return {"sampler": self.sampler.state_dict()}
+        """Returns the position, counted in batches that the trainer finished, and what is broken.
+
+        A resumed run goes on replacing the same samples, even if they can be read again.
+        """
+        return {"sampler": self.sampler.state_dict(), "broken": self.train_set.broken_keys}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continues there; raises UserError if data, seed or global batch differ.
@@ -220,6 +238,7 @@ class FaceDataModule(LightningDataModule):
         """
         if self.trainer is None or self.trainer.state.fn in (None, TrainerFn.FITTING):
             self.sampler.load_state_dict(state_dict["sampler"])
+            self.train_set.mark_broken(frozenset(state_dict.get("broken", ())))
 
     def fingerprint(self) -> str:
         """Returns 12 hex digits that change with the data, their split, size and degradation."""
@@ -231,6 +250,19 @@ class FaceDataModule(LightningDataModule):
         if self.trainer is None:
             return 0, 1
         return self.trainer.global_rank, self.trainer.world_size
+
+    def _check_ranks_agree(self) -> None:
+        """Raises UserError if another process reached other shards: the order would differ."""
+        if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+            return
+        own = (self.train_set.source.fingerprint(), self.val_set.source.fingerprint())
+        everyones: list[Any] = [None] * torch.distributed.get_world_size()
+        torch.distributed.all_gather_object(everyones, own)
+        if any(other != own for other in everyones):
+            raise UserError(
+                "The processes see different shards, because some could not be reached or are "
+                "damaged on one of them: repeat the command, or give every node the same shards."
+            )
 
     def _loader(self, dataset: FaceDataset, sampler: Any) -> DataLoader[dict[str, Any]]:
         return DataLoader(

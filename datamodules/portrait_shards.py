@@ -1,11 +1,9 @@
 """Renders the procedural portraits into shards, once."""
 
-import fcntl
 import hashlib
 import json
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +15,7 @@ import datamodules.portraits as portraits
 from datamodules.labels import LabelSet
 from datamodules.shards.writer import MANIFEST, write_shards
 from osdface.errors import UserError
-from osdface.files import atomic_folder
+from osdface.files import atomic_folder, locked
 
 PORTRAIT_LABELS = LabelSet(portraits.ATTRIBUTES, portraits.LANDMARK_NAMES)
 
@@ -93,7 +91,7 @@ def prepare_portraits(
         return folder
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with _locked(folder.with_name(f".{folder.name}.lock")):
+        with locked(folder.with_name(f".{folder.name}.lock")):
             if not (folder / MANIFEST).exists():
                 with atomic_folder(folder) as temporary:
                     for split in ("train", "val"):
@@ -139,18 +137,3 @@ def _render(job: tuple[int, int, int, int]) -> tuple[str, bytes, dict[str, Any]]
         "landmarks": [[round(x, 3), round(y, 3)] for x, y in portrait.landmarks.tolist()],
     }
     return f"{identity:06d}_{variation:04d}", encoded.tobytes(), labels
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Waits for and holds a lock that the system releases even if this process is killed."""
-    with open(path, "w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX)
-        except OSError:  # a file system without locks: both render, the first rename wins
-            yield
-            return
-        try:
-            yield
-        finally:
-            fcntl.flock(file, fcntl.LOCK_UN)

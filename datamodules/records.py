@@ -17,12 +17,14 @@ class Record:
         image: Encoded image (PNG, JPEG, WebP or BMP bytes).
         identity: Number of the person, -1 if unknown.
         labels: Whatever else is known: ``attributes`` (name -> int), ``landmarks`` ((K, 2) pixels).
+        retouched: The other version of the image, where the data set is to choose between both.
     """
 
     key: str
     image: bytes
     identity: int = -1
     labels: dict[str, Any] = field(default_factory=dict)
+    retouched: bytes | None = None
 
 
 class BrokenSample(Exception):

@@ -1,12 +1,12 @@
 """From settings to the sources of training and validation samples."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from datamodules.folders import FolderSource
 from datamodules.records import Source, Subset
-from datamodules.shards import ShardSource, split_urls
+from datamodules.shards import TARGETS, Remote, ShardSource, split_urls
 from datamodules.splits import held_out, identity_name
 from osdface.errors import UserError
 
@@ -29,6 +29,8 @@ class DataSettings:
     val_count: int | None = None
     identity_from: str | None = "stem_prefix"
     data_seed: int = 0
+    target: str = "original"
+    remote: Remote = field(default_factory=Remote)
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -36,6 +38,8 @@ class DataSettings:
         identity_name("", self.identity_from)
         if self.kind == "folder" and not self.root:
             raise UserError("data.kind=folder needs data.root: give the folder of the images.")
+        if self.target not in TARGETS:
+            raise UserError(f"data.target is {self.target!r}: choose one of {', '.join(TARGETS)}.")
         if self.kind == "shards" and not (self.root or self.urls):
             raise UserError("data.kind=shards needs data.urls, or data.root with a manifest.")
 
@@ -61,9 +65,10 @@ def open_sources(settings: DataSettings) -> tuple[Source, Source]:
         assert settings.root is not None
         urls = split_urls(settings.root, "train")
         val_urls = val_urls or split_urls(settings.root, "val")
-    training = ShardSource(urls, settings.root, settings.identity_from)
+    common = (settings.root, settings.identity_from, settings.target, settings.remote)
+    training = ShardSource(urls, *common)
     if val_urls:
-        return training, ShardSource(val_urls, settings.root, settings.identity_from)
+        return training, ShardSource(val_urls, *common)
     return _split(training, settings)
 
 

@@ -1,5 +1,6 @@
 """Files that are whole or absent: atomic writes, JSON, checksums."""
 
+import fcntl
 import hashlib
 import json
 import os
@@ -79,3 +80,18 @@ def sha256_file(path: str | Path) -> str:
     """Returns the hexadecimal SHA-256 of a file's bytes."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Waits for and holds a lock that the system releases even if this process is killed."""
+    with open(path, "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX)
+        except OSError:  # a file system without locks: both work, the last rename wins
+            yield
+            return
+        try:
+            yield
+        finally:
+            fcntl.flock(file, fcntl.LOCK_UN)

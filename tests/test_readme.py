@@ -8,12 +8,20 @@ from typing import Any
 
 import pytest
 
+from experiments import make_shards, make_test_set
 from experiments.cli.compose import compose_words, keys_of
-from experiments.cli.words import parse_words
+from experiments.cli.plain import read_words
+from experiments.cli.words import parse_words, to_argv
+from experiments.restoring.options import HELP as RESTORING
+from experiments.restoring.options import parse_options
 from experiments.run import main
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
+# Commands of their own, by the module that is run.
+PLAIN = {f"experiments.{each.__name__.rpartition('.')[2]}": each.KEYS for each in (
+    make_shards, make_test_set
+)}  # fmt: skip
 PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
 # A page may also name a file that a run writes: its name then stands in one of these packages.
 WRITERS = ["experiments", "callbacks", "osdface", "datamodules"]
@@ -58,6 +66,18 @@ def run_words(page: Path) -> list[list[str]]:
         if "ablation_losses" in call:
             given = [word.removeprefix("ARGS=") for word in call if word.startswith("ARGS=")]
             found.append(["experiment=ablation_losses", *shlex.split(" ".join(given))])
+    return [words for words in found if "--help" not in words]
+
+
+def restore_words(page: Path) -> list[list[str]]:
+    """The words of every ``python -m experiments.restore``."""
+    found = [words[3:] for words in commands(page) if words[1:3] == ["-m", "experiments.restore"]]
+    return [words for words in found if "--help" not in words]
+
+
+def plain_words(page: Path) -> list[list[str]]:
+    """The module and words of every plain command."""
+    found = [words[2:] for words in commands(page) if words[1] == "-m" and words[2] in PLAIN]
     return [words for words in found if "--help" not in words]
 
 
@@ -116,6 +136,23 @@ def test_command_composes(page, words, tmp_path, monkeypatch, capsys):
     assert "experiment:" in output.out
 
 
+@pytest.mark.parametrize(("page", "words"), cases(restore_words))
+def test_restoring_command_is_understood(page, words):
+    parse_options(words)
+
+
+def test_every_module_in_a_command_exists():
+    called = {w[2] for page in PAGES for w in commands(page) if w[1:2] == ["-m"]}
+    known = {"experiments.run", "experiments.restore", *PLAIN}
+    benchmarks = {f"benchmarks.{path.stem}" for path in (ROOT / "benchmarks").glob("*.py")}
+    assert called - known - benchmarks - {"venv"} == set()
+
+
+@pytest.mark.parametrize(("page", "words"), cases(plain_words))
+def test_plain_command_is_understood(page, words):
+    read_words(words[1:], PLAIN[words[0]])
+
+
 def test_a_wrong_key_in_a_command_is_noticed(tmp_path, capsys):
     words = next(words for words in run_words(README) if "data=folder" in words)
     words = [filled_in(word, tmp_path) for word in words]
@@ -128,7 +165,17 @@ def test_a_wrong_key_in_a_command_is_noticed(tmp_path, capsys):
 )
 def test_named_key_takes_the_named_value(page, text, tmp_path):
     words = [filled_in(word, tmp_path) for word in shlex.split(text)]
-    data = ["data=folder"] if words[0].startswith(("data.root", "data.identity_from")) else []
+    if page.stem == "restoring" and {word.partition("=")[0] for word in words} <= RESTORING.keys():
+        given = {"input": "x", "output": "y", "checkpoint": "tiny"}
+        whole = {"aligned": "true"} if words[0].startswith("original_size") else {}
+        parse_options(to_argv(given | whole | parse_words(words)))
+        return
+    key = words[0].partition("=")[0]
+    if owner := next((keys for keys in PLAIN.values() if key in keys and key != "seed"), None):
+        read_words([*words, *(f"{k}=x" for k in ("source", "output") if k != key)], owner)
+        return
+    data = ["data=folder"] if key in ("data.root", "data.identity_from") else []
+    data = ["data=shards", "data.urls=x"] if key in ("data.urls", "data.target") else data
     compose_words(parse_words(["experiment=ablation_losses", *data, *words]))
 
 
@@ -136,7 +183,7 @@ def test_named_key_takes_the_named_value(page, text, tmp_path):
     ("page", "key"), cases(lambda page: [each for each in spans(page) if _KEY.fullmatch(each)])
 )
 def test_named_key_exists(page, key):
-    assert key in keys_of(compose_words({"data": "folder"})[0])
+    assert any(key in keys_of(compose_words({"data": data})[0]) for data in ("folder", "shards"))
 
 
 @pytest.mark.parametrize(("page", "call"), cases(make_calls))
@@ -174,6 +221,14 @@ def test_readme_is_short_and_says_what_a_restored_face_is_not():
     text = README.read_text("utf-8")
     assert len(text.splitlines()) < 200
     assert "an estimate, not evidence" in text
+
+
+def test_snippets_of_the_pages_run():
+    for page in PAGES[1:]:
+        names: dict[str, Any] = {}
+        for number, text in enumerate(blocks(page, "python"), 1):
+            exec(compile(text, f"{page.name} snippet {number}", "exec"), names)
+            check_shapes(text, names)
 
 
 def test_snippets_run_and_their_shapes_are_right(tmp_path):

@@ -4,6 +4,7 @@ import mmap
 import tarfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from osdface.errors import UserError
 
@@ -44,12 +45,21 @@ def index_tar(path: str | Path) -> TarIndex:
             if file.seek(0, 2) == 0:
                 return TarIndex([], "the file is empty")
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-                return _scan(data)
+                return scan(data)
     except OSError as error:
         raise UserError(f"The shard {path} cannot be opened: {error.strerror}.") from error
 
 
-def _scan(data: mmap.mmap) -> TarIndex:
+class Sliceable(Protocol):
+    """Bytes that are looked at in slices: a mapped file, or a shard behind a network."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, place: slice, /) -> bytes: ...
+
+
+def scan(data: Sliceable) -> TarIndex:
+    """Lists the regular files of a tar that is not empty, as :func:`index_tar` does."""
     members: list[Member] = []
     position, long_name, long_size = 0, None, None
     while position + _BLOCK <= len(data):

@@ -12,21 +12,23 @@ from osdface.errors import UserError
 _SCHEME = re.compile(r"(?P<scheme>pipe|[A-Za-z][A-Za-z0-9+.-]+(?=://)):")
 
 
-def expand_urls(urls: str | Sequence[str], root: str | Path | None = None) -> list[Path]:
-    """Returns the local shards that are meant, sorted within each pattern.
+def expand_urls(urls: str | Sequence[str], root: str | Path | None = None) -> list[Path | str]:
+    """Returns the shards that are meant: paths, and texts for remote ones; globs are sorted.
 
     Args:
         urls: A path, a glob (``train-*.tar``), a brace range (``train-{000000..000069}.tar``),
-            several of those joined by ``::``, or a list.
-        root: Folder that relative patterns are below; None is the working folder.
+            ``http(s)://...`` or ``pipe:COMMAND`` (brace ranges there too), several of those
+            joined by ``::``, or a list.
+        root: Folder, or ``http(s)`` address, that relative patterns are below; None is the
+            working folder.
 
     Raises:
-        UserError: A pattern matches nothing, names a shard twice, or is remote.
+        UserError: A pattern matches nothing, names a shard twice, or has another scheme.
     """
     patterns = urls.split("::") if isinstance(urls, str) else list(urls)
     if not patterns:
         raise UserError("data.urls is empty: give at least one shard, such as 'train-*.tar'.")
-    shards: list[Path] = []
+    shards: list[Path | str] = []
     for pattern in patterns:
         shards += _expand(str(pattern), root)
     if len(set(shards)) < len(shards):
@@ -35,14 +37,22 @@ def expand_urls(urls: str | Sequence[str], root: str | Path | None = None) -> li
     return shards
 
 
-def _expand(pattern: str, root: str | Path | None) -> list[Path]:
+def is_remote(place: str | Path) -> bool:
+    """Tells ``http(s)://`` and ``pipe:`` from a local path."""
+    return isinstance(place, str) and place.startswith(("http://", "https://", "pipe:"))
+
+
+def _expand(pattern: str, root: str | Path | None) -> list[Path | str]:
+    if root is not None and is_remote(root) and not _SCHEME.match(pattern):
+        pattern = f"{str(root).rstrip('/')}/{pattern}"
     if match := _SCHEME.match(pattern):
-        # Seam: a streaming source (webdataset.WebDataset) would take over from here.
-        raise UserError(
-            f"Shards from {match['scheme']}: ({pattern}) are not supported yet: copy them to a "
-            "local folder and give its path."
-        )
-    found: list[Path] = []
+        if not is_remote(pattern):
+            raise UserError(
+                f"Shards from {match['scheme']}: ({pattern}) cannot be read: give http(s)://, "
+                "a local path, or pipe:COMMAND, where the command writes the shard to its output."
+            )
+        return list(braceexpand.braceexpand(pattern))
+    found: list[Path | str] = []
     for single in braceexpand.braceexpand(pattern):
         path = str(Path(root) / single) if root is not None else single
         if glob.has_magic(path):

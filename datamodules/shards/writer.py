@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Mapping
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from osdface.errors import UserError
 from osdface.files import atomic_path, read_json, sha256_file, write_json
 
 MANIFEST = "manifest.json"
+RETOUCHED = "retouched"  # <key>.retouched.<suffix>: the other version of a sample's image
 _SIGNATURES = ((b"\x89PNG", "png"), (b"\xff\xd8\xff", "jpg"), (b"RIFF", "webp"))
 
 
@@ -56,35 +58,56 @@ def write_shards(
         iterator = iter(samples)
         sample = next(iterator, None)
         while sample is not None:
+            first = chain([sample], islice(iterator, shard_size - 1))
             path = output_dir / f"{split}-{len(shards):06d}.tar"
-            count = 0
-            # Fixed time: the same samples give the same bytes.
-            with (
-                atomic_path(path) as temporary,
-                open(temporary, "wb") as file,
-                webdataset.TarWriter(file, mtime=0, encoder=False) as writer,
-            ):
-                while sample is not None and count < shard_size:
-                    writer.write(_members(*sample))
-                    count += 1
-                    sample = next(iterator, None)
-            shards.append(
-                {
-                    "name": path.name,
-                    "samples": count,
-                    "bytes": path.stat().st_size,
-                    "sha256": sha256_file(path),
-                }
-            )
+            shards.append(write_shard(path, (members(*each) for each in first)))
+            sample = next(iterator, None)
         return _add_to_manifest(output_dir, split, shards, dict(settings or {}))
     except OSError as error:
         raise UserError(f"Shards cannot be written to {output_dir}: {error.strerror}.") from error
 
 
-def _members(key: str, image: bytes, labels: Mapping[str, Any]) -> dict[str, Any]:
+def write_shard(path: Path, samples: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Writes one shard, whole or not at all, and returns its entry in a manifest.
+
+    Args:
+        path: The shard; its folder is made if missing.
+        samples: What :func:`members` returns, for each sample.
+
+    Returns:
+        ``{"name": ..., "samples": n, "bytes": n, "sha256": ...}``.
+
+    Raises:
+        OSError: The shard cannot be written; nothing of it is left.
+    """
+    count = 0
+    # Fixed time: the same samples give the same bytes.
+    with (
+        atomic_path(path) as temporary,
+        open(temporary, "wb") as file,
+        webdataset.TarWriter(file, mtime=0, encoder=False) as writer,
+    ):
+        for sample in samples:
+            writer.write(sample)
+            count += 1
+    size = path.stat().st_size
+    return {"name": path.name, "samples": count, "bytes": size, "sha256": sha256_file(path)}
+
+
+def members(
+    key: str, image: bytes, labels: Mapping[str, Any], retouched: bytes | None = None
+) -> dict[str, Any]:
+    """Returns a sample as WebDataset writes it; ``retouched`` goes beside the image.
+
+    Raises:
+        UserError: The key holds a dot or a slash, or is empty.
+    """
     if not key or "." in key or "/" in key:  # WebDataset cuts a member's name at the first dot
         raise UserError(f"The sample key {key!r} is not usable: it may hold no dot and no slash.")
-    return {"__key__": key, image_suffix(image): image, "json": json.dumps(labels).encode()}
+    sample: dict[str, Any] = {"__key__": key, image_suffix(image): image}
+    if retouched is not None:
+        sample[f"{RETOUCHED}.{image_suffix(retouched)}"] = retouched
+    return sample | {"json": json.dumps(labels).encode()}
 
 
 def _add_to_manifest(

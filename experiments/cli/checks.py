@@ -25,6 +25,7 @@ PROMPT_KINDS = (
     "none",
 )
 _CHOICES = {
+    "data.target": ("original", "retouched", "mix"),
     "mode": ("fit", "validate", "test"),
     "domain": ("both", "hq", "lq"),
     "vre.kind": PROMPT_KINDS,
@@ -33,7 +34,6 @@ _CHOICES = {
     "logger.mode": ("auto", "online", "offline", "disabled"),
     "trainer.accelerator": ("cpu", "gpu", "auto"),
 }
-_REQUIRED = {"folder": ("root", "data.root=DIR"), "shards": ("urls", "data.urls='DIR/{0..9}.tar'")}
 # Keys that name something on disk, which is worth checking before anything is imported.
 _ON_DISK = ("data.root", "checkpoint", "weights_dir")
 _ABLATION_ONLY = ("variants", "seeds", "part")
@@ -48,13 +48,18 @@ def check(cfg: Any, words: Mapping[str, str]) -> None:
     assert cfg.task in TASKS or cfg.task == "ablation", cfg.task
     for key, choices in _CHOICES.items():
         value = OmegaConf.select(cfg, key)
+        if key == "data.target" and cfg.data.kind != "shards":
+            continue  # the others have no such key
         if value not in choices:
             raise unknown(key, str(value), choices)
-    key, example = _REQUIRED.get(cfg.data.kind, ("kind", ""))
-    if OmegaConf.is_missing(cfg.data, key):
-        raise UserError(f"data={cfg.data.kind} needs {example}.")
+    if cfg.data.kind == "folder" and OmegaConf.is_missing(cfg.data, "root"):
+        raise UserError("data=folder needs data.root=DIR.")
+    if cfg.data.kind == "shards" and not (cfg.data.urls or cfg.data.root):
+        raise UserError(
+            "data=shards needs data.urls='DIR/{0..9}.tar', or data.root=DIR with a manifest.json."
+        )
     for key in _ON_DISK:
-        if value := OmegaConf.select(cfg, key):
+        if (value := OmegaConf.select(cfg, key)) and "://" not in value:
             check_path(key, value)
     if cfg.task == "ablation" and cfg.mode != "fit":
         raise UserError(f"mode={cfg.mode} needs a single experiment, such as experiment=osdface.")

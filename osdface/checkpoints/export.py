@@ -3,6 +3,8 @@
 ``config.json`` with a format version, ``vre.safetensors``, and for a restorer also
 ``prompt_convs.safetensors`` and ``pytorch_lora_weights.safetensors`` (pipeline form). Variants of
 the prompt have ``prompt.safetensors`` in place of the convolutions; not all of them have a VRE.
+
+Format version 2 may name another folder's VRE in place of a copy, such as ``"vre": "shipped:vre"``.
 """
 
 from pathlib import Path
@@ -27,15 +29,18 @@ from osdface.networks.prompts import (
     own_state,
     prompt_facts,
 )
+from osdface.paths import find_weight
 
 FORMAT_VERSION = 1
+REFERENCE_VERSION = 2  # written only where the VRE is a reference, so that 1 is read everywhere
 VRE_FILE = "vre.safetensors"
 CONVS_FILE = "prompt_convs.safetensors"
 PROMPT_FILE = "prompt.safetensors"
 LORA_FILE = "pytorch_lora_weights.safetensors"
 
 
-def _save(state: dict[str, Tensor], path: Path) -> None:
+def save_tensors(state: dict[str, Tensor], path: Path) -> None:
+    """Writes tensors as a safetensors file, not atomically."""
     save_file({key: value.detach().cpu().contiguous() for key, value in state.items()}, path)
 
 
@@ -54,6 +59,10 @@ def read_config(folder: str | Path, kind: str | None = None) -> dict[str, Any]:
         folder: The export folder.
         kind: "vre" or "osdface" where only that will do; an "osdface" folder also holds a VRE.
 
+    Returns:
+        Its content. Where it names another folder's VRE, ``vre`` and ``input_range`` are that
+        one's, and ``vre_folder`` is the folder.
+
     Raises:
         UserError: It is no export folder, of a newer format, or of the wrong kind.
     """
@@ -65,9 +74,9 @@ def read_config(folder: str | Path, kind: str | None = None) -> dict[str, Any]:
         version = int(config["format_version"])
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path} is no export configuration: it has no format_version.") from error
-    if version > FORMAT_VERSION:
+    if version > REFERENCE_VERSION:
         raise UserError(
-            f"{path} has format version {version}, this osdface reads up to {FORMAT_VERSION}: "
+            f"{path} has format version {version}, this osdface reads up to {REFERENCE_VERSION}: "
             "update osdface."
         )
     if kind is not None and config["kind"] == "dictionary":
@@ -77,7 +86,20 @@ def read_config(folder: str | Path, kind: str | None = None) -> dict[str, Any]:
         )
     if kind == "osdface" and config["kind"] != "osdface":
         raise UserError(f"{folder} holds only a VRE: name the export of a stage-2 run.")
+    if isinstance(config.get("vre"), str):
+        config |= _referenced_vre(config["vre"])
     return config
+
+
+def _referenced_vre(name: str) -> dict[str, Any]:
+    """What config.json would say had the VRE been copied, and where its tensors are instead."""
+    folder = find_weight(name)
+    found = read_config(folder, "vre")
+    return {
+        "vre": found["vre"],
+        "input_range": found.get("input_range", [-1.0, 1.0]),
+        "vre_folder": str(folder),
+    }
 
 
 def save_vre(
@@ -98,7 +120,7 @@ def save_vre(
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    _save(state, folder / VRE_FILE)
+    save_tensors(state, folder / VRE_FILE)
     facts = {
         "format_version": FORMAT_VERSION,
         "kind": "vre",
@@ -147,11 +169,12 @@ def load_vre(folder: str | Path, count: int = 77) -> VisualRepresentationEmbedde
     embedder = VisualRepresentationEmbedder(
         VQConfig.from_dict(config["vre"]), count, (float(low), float(high))
     )
-    state = load_tensors(Path(folder) / VRE_FILE)
+    file = Path(config.get("vre_folder", folder)) / VRE_FILE
+    state = load_tensors(file)
     own = embedder.state_dict()
     for key in sorted(own.keys() | state.keys()):
         if key not in own or key not in state or own[key].shape != state[key].shape:
-            raise UserError(f"{folder}/{VRE_FILE}: tensor {key!r} is missing or does not fit.")
+            raise UserError(f"{file}: tensor {key!r} is missing or does not fit.")
     embedder.load_state_dict({key: value.float() for key, value in state.items()})
     return embedder.requires_grad_(False).eval()
 
@@ -193,8 +216,8 @@ def save_restorer(
     file, prefix = _prompt_file(source.kind)
     state = {key.removeprefix(prefix): value for key, value in own_state(source).items()}
     if state:
-        _save(state, folder / file)
-    _save(lora_state(generator.unet), folder / LORA_FILE)
+        save_tensors(state, folder / file)
+    save_tensors(lora_state(generator.unet), folder / LORA_FILE)
     facts |= {
         "prompt": prompt_facts(source, prompt_dim),
         "timestep": generator.timestep,

@@ -107,4 +107,8 @@ class VisualPrompt(nn.Module):
         """Maps LQ images (B, 3, H, W) in [-1, 1] to the prompt (B, 77, prompt_dim)."""
         with torch.no_grad():
             entries = self.entries(images)
+        return self.from_entries(entries)
+
+    def from_entries(self, entries: Tensor) -> Tensor:
+        """Maps what :meth:`entries` returned to the prompt (B, 77, prompt_dim)."""
         return self.convs(entries)

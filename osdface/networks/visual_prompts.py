@@ -61,11 +61,9 @@ class PooledPrompt(VisualPrompt):
         """Maps LQ images (B, 3, H, W) to the nearest entry of every token (B, h * w, C)."""
         return self.embedder.selected(images, nearest_entries)
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Maps LQ images (B, 3, H, W) in [-1, 1] to the prompt (B, 77, prompt_dim)."""
-        with torch.no_grad():
-            entries = self.entries(images)
-        queries = self.queries.expand(images.shape[0], -1, -1)
+    def from_entries(self, entries: Tensor) -> Tensor:
+        """Maps entries (B, h * w, C) to the prompt (B, 77, prompt_dim)."""
+        queries = self.queries.expand(entries.shape[0], -1, -1)
         pooled, _ = self.attention(queries, entries, entries, need_weights=False)
         return self.convs(pooled)
 

@@ -1,10 +1,12 @@
 import csv
+from types import SimpleNamespace
 
 import pytest
 
 from callbacks import RunLog, StepCheckpoint, Throughput
 from callbacks.run_table import RunTable, read_table
 from callbacks.throughput import count_images
+from callbacks.values import training_values
 
 
 def table(path):
@@ -91,3 +93,14 @@ def test_count_images():
     assert count_images({"key": ["a"], "lq": torch.zeros(5, 3), "hq": torch.zeros(5, 3)}) == 5
     assert count_images((torch.zeros(3, 1), torch.zeros(3))) == 3
     assert count_images(["a"]) == 0
+
+
+def test_replaced_pictures_are_counted_once_there_are_some(toy):
+    module, _ = toy
+    training, trainer = module(max_steps=1), SimpleNamespace(datamodule=SimpleNamespace())
+    training.logged = {"loss/total": 1.0}
+    assert training_values(training) == {"loss/total": 1.0}
+    training._trainer = trainer
+    for broken, extra in (([], {}), (["a", "b"], {"data/broken": 2.0})):
+        trainer.datamodule.broken_keys = broken
+        assert training_values(training) == {"loss/total": 1.0} | extra

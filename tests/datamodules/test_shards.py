@@ -165,8 +165,7 @@ def test_urls(shards):
         ("nothing-*.tar", "No shard matches 'nothing-"),
         ("train-{000000..000005}.tar", r"train-000003.tar .* does not exist"),
         (["train-*.tar", "train-000001.tar"], "named twice"),
-        ("pipe:aws s3 cp s3://b/x.tar -", "pipe: .* not supported yet"),
-        ("https://host/train-000000.tar", "https: .* not supported yet"),
+        ("s3://bucket/train-000000.tar", "s3: .* cannot be read: give http"),
         ([], "empty"),
     ],
 )

@@ -31,6 +31,8 @@ VRE = "experiment=ablation_vre"
         ([OSDFACE, "preset=x"], "data.degradation.preset"),
         ([OSDFACE, "data.root=x"], "belongs to data=folder"),
         ([OSDFACE, "data=folder"], "data=folder needs data.root=DIR"),
+        ([OSDFACE, "data=shards"], "data=shards needs data.urls="),
+        ([OSDFACE, "data=shards", "data.urls=x", "data.target=retuched"], "mean retouched"),
         ([OSDFACE, "data=folder", "data.root=my facs"], "holds my faces"),
         ([OSDFACE, "scale.stage2.steps=many"], "must be a whole number"),
         ([OSDFACE, "data.flip=7"], "must be true or false"),

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from osdface.degradation import Parameters, apply, build_degradation, degrade, rng_for
-from osdface.degradation.pipeline import blur, compress, resize
+from osdface.degradation.pipeline import _to_bytes, blur, compress, resize
 
 
 def smooth_image(height, width, seed=0):
@@ -68,6 +68,28 @@ def test_blur(sigma_y, theta):
     parameters = Parameters(7, 2.0, sigma_y, theta, 1, 0, 90)
     expected = naive_blur(image, naive_kernel(7, 2.0, sigma_y or 2.0, theta))
     np.testing.assert_allclose(blur(image, parameters), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("sigma", [0.1, 0.4, 1.1, 2.5])
+@pytest.mark.parametrize("aspect", [None, 0.1, 0.6])
+def test_what_is_left_out_of_a_kernel_does_not_show(sigma, aspect):
+    image = smooth_image(30, 34).astype(np.float32) / 255
+    sigma_y = aspect and max(0.1, aspect * sigma)
+    for theta in (0.0, 0.7, -2.2) if aspect else (0.0,):
+        parameters = Parameters(41, sigma, sigma_y, theta, 1, 0, 90)
+        kernel = naive_kernel(41, sigma, sigma_y or sigma, theta)
+        expected = naive_blur(image.astype(np.float64), kernel)
+        np.testing.assert_allclose(blur(image, parameters), expected, atol=1e-6)
+
+
+def test_bytes_are_rounded_to_even_and_clipped():
+    values = np.array([-0.7, -0.001, 0.0, 0.5 / 255, 1.5 / 255, 0.4, 1.0, 1.7], np.float32)
+    image = np.broadcast_to(values[:, None, None], (8, 5, 3)).copy()
+    expected = np.rint(np.clip(image, 0, 1) * np.float32(255)).astype(np.uint8)
+    np.testing.assert_array_equal(_to_bytes(image), expected)
+    noise = np.random.default_rng(0).normal(0.5, 0.5, (64, 64, 3)).astype(np.float32)
+    expected = np.rint(np.clip(noise, 0, 1) * np.float32(255)).astype(np.uint8)
+    np.testing.assert_array_equal(_to_bytes(noise), expected)
 
 
 @pytest.mark.parametrize(("height", "width"), [(7, 9), (31, 23), (20, 26)])

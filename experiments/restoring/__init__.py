@@ -1,0 +1,1 @@
+"""The restoring command: photographs in, restored photographs out."""
