@@ -9,7 +9,7 @@ from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from datamodules.dataset import FaceDataset
-from datamodules.samplers import Draw
+from datamodules.samplers import Draw, ValidationSampler
 
 
 class LatentDataset(Dataset[dict[str, Any]]):
@@ -37,10 +37,8 @@ class LatentDataset(Dataset[dict[str, Any]]):
         self.faces = faces
         self.plain: list[dict[str, Any]] = []
         self.mirrored: list[dict[str, Any]] = []
-        starts = range(0, len(faces), batch_size)
-        for first in tqdm(starts, desc="encoding latents", disable=not progress, leave=False):
-            last = min(first + batch_size, len(faces))
-            draws = [_draw(index, len(faces)) for index in range(first, last)]
+        batches = ValidationSampler(len(faces), batch_size)  # every sample once, with its spares
+        for draws in tqdm(batches, desc="encoding latents", disable=not progress, leave=False):
             for target, flipped in ((self.plain, False), (self.mirrored, True)):
                 if flipped and not faces.flip:
                     continue
@@ -53,20 +51,7 @@ class LatentDataset(Dataset[dict[str, Any]]):
     def __len__(self) -> int:
         return len(self.faces)
 
-    @property
-    def broken_keys(self) -> list[str]:
-        """Keys of the images found broken when they were encoded."""
-        return self.faces.broken_keys
-
-    def check_broken_share(self) -> None:
-        """As :meth:`FaceDataset.check_broken_share`."""
-        self.faces.check_broken_share()
-
     def __getitem__(self, draw: Draw | int) -> dict[str, Any]:
         draw = draw if isinstance(draw, Draw) else Draw(0, draw)
         flipped = self.faces.is_flipped(draw.epoch, self.plain[draw.sample]["key"])
         return (self.mirrored if flipped else self.plain)[draw.sample]
-
-
-def _draw(index: int, size: int) -> Draw:
-    return Draw(0, index, tuple((index + 1 + step) % size for step in range(4)))

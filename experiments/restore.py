@@ -6,7 +6,7 @@
 
 import sys
 
-from osdface.errors import UserError
+from experiments.cli.guard import guarded
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -19,14 +19,7 @@ def main(argv: list[str] | None = None) -> int:
         return 0 if argv else 2
     from experiments.restoring.main import run
 
-    try:
-        return run(argv)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("Interrupted; the same command goes on.", file=sys.stderr)
-        return 130
+    return guarded(lambda: run(argv))
 
 
 if __name__ == "__main__":

@@ -6,8 +6,8 @@ The configuration is in ``experiments/conf``; the way from the words to the run 
 
 import sys
 
+from experiments.cli.guard import guarded
 from experiments.cli.help import help_text
-from osdface.errors import UserError
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -19,15 +19,8 @@ def main(argv: list[str] | None = None) -> int:
     # Only now: --help answers at once.
     from experiments.cli.main import run
 
-    try:
-        return run(argv)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        if not any(word.startswith("part=") for word in argv):
-            print("Interrupted; the same command goes on.", file=sys.stderr)
-        return 130
+    part = any(word.startswith("part=") for word in argv)
+    return guarded(lambda: run(argv), tell_interruption=not part)
 
 
 if __name__ == "__main__":

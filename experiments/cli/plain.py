@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from experiments.cli.guard import guarded
 from experiments.cli.suggest import unknown
 from experiments.cli.words import parse_words
 from osdface.errors import UserError
@@ -82,12 +83,9 @@ def run_plain(
     if not argv or "--help" in argv or "-h" in argv:
         print(help_text(head, keys))
         return 0 if argv else 2
-    try:
+
+    def run() -> int:
         print("\n".join(work(read_words(argv, keys))), flush=True)
         return 0
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("Interrupted; the same command goes on.", file=sys.stderr)
-        return 130
+
+    return guarded(run)
