@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from osdface.degradation.filtering import correlate
 from osdface.degradation.kernels import gaussian_kernel, gaussian_profile
 from osdface.degradation.presets import Degradation
 from osdface.degradation.seeding import rng_for
@@ -80,8 +81,8 @@ def blur(image: FloatImage, parameters: Parameters) -> FloatImage:
     height = _reach(float(np.hypot(parameters.sigma_x * y, parameters.sigma_y * x)))
     rows, columns = ((size - min(size, reach)) // 2 for reach in (height, width))
     kernel = kernel[rows : size - rows, columns : size - columns]
-    # filter2D correlates; a Gaussian is symmetric about its centre, so that is the convolution.
-    return np.asarray(cv2.filter2D(image, -1, kernel), dtype=np.float32)
+    # A Gaussian is symmetric about its centre, so the correlation is the convolution.
+    return correlate(image, kernel)
 
 
 def _reach(sigma: float) -> int:
