@@ -72,6 +72,13 @@ def open_sources(settings: DataSettings) -> tuple[Source, Source]:
     return _split(training, settings)
 
 
+def damaged_shards(source: Source) -> dict[Path | str, str]:
+    """Returns the shards of a source that are damaged or left out, with what is wrong."""
+    while isinstance(source, Subset):
+        source = source.source
+    return source.damaged if isinstance(source, ShardSource) else {}
+
+
 def _split(source: Source, settings: DataSettings) -> tuple[Source, Source]:
     training, validation = held_out(
         source.keys,
