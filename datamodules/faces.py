@@ -49,8 +49,8 @@ class FaceDataModule(LightningDataModule):
             that differ in ``seed``, so that their figures compare.
         flip: Whether training images are mirrored at random.
         with_attributes: Whether batches carry ``attributes`` and ``landmarks`` (portraits).
-        cache_dir: Folder of rendered portraits, and of copies of shards that can only be read
-            through (``pipe:``, servers without range requests).
+        cache_dir: Folder of rendered portraits, of copies of shards that can only be read through
+            (``pipe:``, servers without range requests), and of indexes of remote shards.
         identities, variations, val_identities, val_variations, shard_size: See
             :class:`~datamodules.portrait_shards.PortraitSettings`.
         workers: Processes that render.
@@ -98,7 +98,11 @@ class FaceDataModule(LightningDataModule):
         super().__init__()
         self.settings = DataSettings(
             kind, root, urls, val_urls, val_fraction, val_count, identity_from, data_seed,
-            target, Remote(Path(cache_dir) / "spool", retries, timeout, max_broken_share),
+            target,
+            Remote(
+                Path(cache_dir) / "spool", retries, timeout, max_broken_share,
+                Path(cache_dir) / "indexes",
+            ),
         )  # fmt: skip
         self.portraits = (
             PortraitSettings(

@@ -25,12 +25,14 @@ class Remote:
         retries: How often a failing request is repeated.
         timeout: Seconds after which one has failed.
         max_lost_share: Share of shards that may be unreachable at the start; they are left out.
+        indexes: Folder of the indexes of remote shards that have no index file; None keeps none.
     """
 
     spool: Path = Path("outputs/cache/spool")
     retries: int = 3
     timeout: float = 30.0
     max_lost_share: float = 0.05
+    indexes: Path | None = None
 
 
 def open_shards(
@@ -69,13 +71,13 @@ def _is_lost(found: object) -> bool:
 
 def _open(place: Path | str, remote: Remote) -> tuple[Shard, TarIndex] | OSError:
     shard: Shard
-    if isinstance(place, Path):
-        shard = LocalShard(place)
-        return shard, shard.index()
     try:
+        if isinstance(place, Path):
+            shard = LocalShard(place)
+            return shard, shard.index()
         if not place.startswith("pipe:"):
             try:
-                shard = HttpShard(place, remote.retries, remote.timeout)
+                shard = HttpShard(place, remote.retries, remote.timeout, remote.indexes)
                 return shard, shard.index()
             except NoRanges:
                 logger.info("%s answers no range requests: it is read through once.", place)
