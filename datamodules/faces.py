@@ -17,7 +17,7 @@ from datamodules.portrait_shards import PORTRAIT_LABELS, PortraitSettings, prepa
 from datamodules.progress import DataProgress, check_ranks_agree
 from datamodules.samplers import EpochSampler, ValidationSampler
 from datamodules.shards import Remote
-from datamodules.sources import DataSettings, damaged_shards, open_sources
+from datamodules.sources import DataSettings, check_numbers, damaged_shards, open_sources
 from osdface.degradation import build_degradation, stable_hash
 from osdface.errors import UserError
 
@@ -96,6 +96,10 @@ class FaceDataModule(LightningDataModule):
         timeout: float = 30.0,
     ) -> None:
         super().__init__()
+        check_numbers(
+            num_workers=num_workers, max_broken_share=max_broken_share, retries=retries,
+            timeout=timeout,
+        )  # fmt: skip
         self.settings = DataSettings(
             kind, root, urls, val_urls, val_fraction, val_count, identity_from, data_seed,
             target,

@@ -52,7 +52,11 @@ def open_shards(
     """
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         found = list(pool.map(lambda place: _open(place, remote), places))
-    lost = {str(place): each for place, each in zip(places, found, strict=True) if _is_lost(each)}
+    lost = {
+        str(place): each.strerror or str(each)
+        for place, each in zip(places, found, strict=True)
+        if isinstance(each, OSError)
+    }
     if len(lost) > remote.max_lost_share * len(places):
         name, reason = next(iter(lost.items()))
         raise UserError(
@@ -62,11 +66,7 @@ def open_shards(
     for name, reason in lost.items():
         logger.warning("The shard %s cannot be reached (%s) and is left out.", name, reason)
     kept = [each for each in found if isinstance(each, tuple)]
-    return kept, {name: str(reason) for name, reason in lost.items()}
-
-
-def _is_lost(found: object) -> bool:
-    return isinstance(found, OSError)
+    return kept, lost
 
 
 def _open(place: Path | str, remote: Remote) -> tuple[Shard, TarIndex] | OSError:
