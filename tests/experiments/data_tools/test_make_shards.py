@@ -3,7 +3,9 @@
 import csv
 import io
 import json
+import multiprocessing
 import os
+import random
 import re
 import signal
 import subprocess
@@ -166,6 +168,31 @@ def test_a_killed_run_goes_on_without_loss_or_repeat(tmp_path, draw):
     assert files(output) == files(tmp_path / "once")
     keys = [key for s in ("train", "val") for key in ShardSource(f"{s}-*.tar", output).keys]
     assert len(keys) == len(set(keys)) == 119 and list(rows(output)) == ["0033.jpg"]
+
+
+def test_killed_at_random_moments_nothing_is_lost_or_doubled(tmp_path, draw):
+    source, output, once = (tmp_path / name for name in ("many", "out", "once"))
+    source.mkdir()
+    for number in range(60):
+        (source / f"{number:04d}.jpg").write_bytes(draw(number, ".jpg", 200, 200))
+    (source / "0007.jpg").write_text("broken")
+    assert make(source, once, "split.val=0.2") == 0
+    rng, killed = random.Random(1), 0
+    for attempt in range(200):
+        process = multiprocessing.get_context("fork").Process(
+            target=lambda: sys.exit(make(source, output, "split.val=0.2"))
+        )
+        process.start()
+        process.join(rng.uniform(0, 0.02 * (attempt + 1)))
+        if process.exitcode is not None:
+            break
+        os.kill(process.pid, signal.SIGKILL)
+        process.join()
+        killed += 1
+    assert process.exitcode == 0 and killed >= 4
+    assert files(output) == files(once) and not list(output.glob(".train*"))
+    keys = [key for s in ("train", "val") for key in ShardSource(f"{s}-*.tar", output).keys]
+    assert len(keys) == len(set(keys)) == 59
 
 
 def test_retouched_pictures_stand_beside_and_are_a_target(tmp_path, draw, capsys):
