@@ -27,11 +27,14 @@ def numbers(values: Mapping[str, Any] | None, prefix: str = "") -> dict[str, flo
 def training_values(pl_module: Any) -> dict[str, float]:
     """Returns the figures of the latest training step (``pl_module.logged``).
 
-    Once a picture could not be read, ``data/broken`` counts those that were replaced so far.
+    Once a picture could not be read, ``data/broken`` counts those that were replaced so far;
+    ``data/damaged_shards`` those shards of which a part, or all, is missing.
     """
     trainer = getattr(pl_module, "_trainer", None)  # the property raises without one
-    broken = len(getattr(getattr(trainer, "datamodule", None), "broken_keys", ()))
-    extra = {"data/broken": float(broken)} if broken else {}
+    data = getattr(trainer, "datamodule", None)
+    names = {"data/broken": "broken_keys", "data/damaged_shards": "damaged_shards"}
+    counts = {key: len(getattr(data, name, ())) for key, name in names.items()}
+    extra = {key: float(count) for key, count in counts.items() if count}
     return numbers(getattr(pl_module, "logged", None)) | extra
 
 

@@ -1,13 +1,9 @@
 """The data module of all trainings: portraits, a folder of images, or shards."""
 
-import signal
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import cv2
-import torch
-import torch.distributed
 from lightning import LightningDataModule
 from lightning.pytorch.accelerators import CUDAAccelerator
 from lightning.pytorch.trainer.states import TrainerFn
@@ -16,22 +12,14 @@ from torch.utils.data import DataLoader
 
 from datamodules.dataset import FaceDataset
 from datamodules.latents import LatentDataset
+from datamodules.loading import batch_loader
 from datamodules.portrait_shards import PORTRAIT_LABELS, PortraitSettings, prepare_portraits
+from datamodules.progress import DataProgress, check_ranks_agree
 from datamodules.samplers import EpochSampler, ValidationSampler
 from datamodules.shards import Remote
-from datamodules.sources import DataSettings, open_sources
+from datamodules.sources import DataSettings, check_numbers, damaged_shards, open_sources
 from osdface.degradation import build_degradation, stable_hash
 from osdface.errors import UserError
-
-
-def init_worker(_: int) -> None:
-    """Prepares a loader's worker: one thread, and deaf to the signals that Slurm sends a job.
-
-    A forked worker inherits the trainer's handlers and would save and requeue too.
-    """
-    cv2.setNumThreads(1)
-    for name in (signal.SIGUSR1, signal.SIGUSR2):
-        signal.signal(name, signal.SIG_IGN)
 
 
 class FaceDataModule(LightningDataModule):
@@ -61,8 +49,8 @@ class FaceDataModule(LightningDataModule):
             that differ in ``seed``, so that their figures compare.
         flip: Whether training images are mirrored at random.
         with_attributes: Whether batches carry ``attributes`` and ``landmarks`` (portraits).
-        cache_dir: Folder of rendered portraits, and of copies of shards that can only be read
-            through (``pipe:``, servers without range requests).
+        cache_dir: Folder of rendered portraits, of copies of shards that can only be read through
+            (``pipe:``, servers without range requests), and of indexes of remote shards.
         identities, variations, val_identities, val_variations, shard_size: See
             :class:`~datamodules.portrait_shards.PortraitSettings`.
         workers: Processes that render.
@@ -108,9 +96,17 @@ class FaceDataModule(LightningDataModule):
         timeout: float = 30.0,
     ) -> None:
         super().__init__()
+        check_numbers(
+            num_workers=num_workers, max_broken_share=max_broken_share, retries=retries,
+            timeout=timeout,
+        )  # fmt: skip
         self.settings = DataSettings(
             kind, root, urls, val_urls, val_fraction, val_count, identity_from, data_seed,
-            target, Remote(Path(cache_dir) / "spool", retries, timeout, max_broken_share),
+            target,
+            Remote(
+                Path(cache_dir) / "spool", retries, timeout, max_broken_share,
+                Path(cache_dir) / "indexes",
+            ),
         )  # fmt: skip
         self.portraits = (
             PortraitSettings(
@@ -132,7 +128,7 @@ class FaceDataModule(LightningDataModule):
         self._train: FaceDataset | None = None
         self._val: FaceDataset | None = None
         self._latents: dict[int, LatentDataset] = {}
-        self._sampler: EpochSampler | None = None
+        self._progress: DataProgress | None = None
 
     def prepare_data(self) -> None:
         """Renders the portraits if they are wanted and missing; called by one process a node."""
@@ -186,20 +182,35 @@ class FaceDataModule(LightningDataModule):
             self._latents[id(faces)] = kept
 
     @property
-    def sampler(self) -> EpochSampler:
-        """The position in the training data on this process."""
-        if self._sampler is None:
+    def progress(self) -> DataProgress:
+        """How far this process is in the training data, and what is broken there."""
+        if self._progress is None:
             rank, world_size = self._ranks()
-            self._sampler = EpochSampler(
+            sampler = EpochSampler(
                 len(self.train_set), self.batch_size, self.seed, rank, world_size,
                 guard=self.train_set.check_broken_share,
             )  # fmt: skip
-        return self._sampler
+            self._progress = DataProgress(sampler, self.train_set, self.val_set)
+        return self._progress
+
+    @property
+    def sampler(self) -> EpochSampler:
+        """The position in the training data on this process."""
+        return self.progress.sampler
 
     @property
     def broken_keys(self) -> list[str]:
-        """Keys of images found unreadable so far, on this process and its workers."""
+        """Keys of images found unreadable so far, by this process and by the others.
+
+        Of the others it knows what they told, see :class:`~datamodules.progress.DataProgress`.
+        """
         return sorted({*self.train_set.broken_keys, *self.val_set.broken_keys})
+
+    @property
+    def damaged_shards(self) -> list[str]:
+        """Shards that were left out or of which only a part is used."""
+        found = {**damaged_shards(self.train_set.source), **damaged_shards(self.val_set.source)}
+        return sorted(map(str, found))
 
     def train_dataloader(self) -> DataLoader[dict[str, Any]]:
         """Returns the endless loader, beginning after the batches that the trainer finished."""
@@ -211,7 +222,7 @@ class FaceDataModule(LightningDataModule):
                     "process its own samples."
                 )
             if self.settings.kind == "shards":
-                self._check_ranks_agree()
+                check_ranks_agree(self.fingerprint())
         return self._loader(self.train_set, self.sampler)
 
     def val_dataloader(self) -> DataLoader[dict[str, Any]]:
@@ -220,15 +231,15 @@ class FaceDataModule(LightningDataModule):
         return self._loader(self.val_set, sampler)
 
     def batch_finished(self) -> None:
-        """Notes that the trainer is done with one more training batch."""
-        self.sampler.batch_finished()
+        """Notes that the trainer is done with one more training batch; every process calls it."""
+        self.progress.batch_finished()
 
     def state_dict(self) -> dict[str, Any]:
         """Returns the position, counted in batches that the trainer finished, and what is broken.
 
-        A resumed run goes on replacing the same samples, even if they can be read again.
+        Every process calls it, as Lightning does for a checkpoint: they tell each other.
         """
-        return {"sampler": self.sampler.state_dict(), "broken": self.train_set.broken_keys}
+        return self.progress.state_dict()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continues there; raises UserError if data, seed or global batch differ.
@@ -237,8 +248,7 @@ class FaceDataModule(LightningDataModule):
         position in the training data is of no interest then.
         """
         if self.trainer is None or self.trainer.state.fn in (None, TrainerFn.FITTING):
-            self.sampler.load_state_dict(state_dict["sampler"])
-            self.train_set.mark_broken(frozenset(state_dict.get("broken", ())))
+            self.progress.load_state_dict(state_dict)
 
     def fingerprint(self) -> str:
         """Returns 12 hex digits that change with the data, their split, size and degradation."""
@@ -251,28 +261,9 @@ class FaceDataModule(LightningDataModule):
             return 0, 1
         return self.trainer.global_rank, self.trainer.world_size
 
-    def _check_ranks_agree(self) -> None:
-        """Raises UserError if another process reached other shards: the order would differ."""
-        if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
-            return
-        own = (self.train_set.source.fingerprint(), self.val_set.source.fingerprint())
-        everyones: list[Any] = [None] * torch.distributed.get_world_size()
-        torch.distributed.all_gather_object(everyones, own)
-        if any(other != own for other in everyones):
-            raise UserError(
-                "The processes see different shards, because some could not be reached or are "
-                "damaged on one of them: repeat the command, or give every node the same shards."
-            )
-
     def _loader(self, dataset: FaceDataset, sampler: Any) -> DataLoader[dict[str, Any]]:
-        return DataLoader(
-            self._latents.get(id(dataset), dataset),
-            batch_sampler=sampler,
-            num_workers=self.num_workers,
-            worker_init_fn=init_worker,
-            persistent_workers=self.num_workers > 0,
-            pin_memory=self._on_gpu(),
-        )
+        kept = self._latents.get(id(dataset), dataset)
+        return batch_loader(kept, sampler, self.num_workers, self._on_gpu())
 
     def _on_gpu(self) -> bool:
         return self.trainer is not None and isinstance(self.trainer.accelerator, CUDAAccelerator)

@@ -9,7 +9,8 @@ from torch.utils.data import Sampler
 from osdface.degradation import rng_for
 from osdface.errors import UserError
 
-SPARES = 4
+# So many that with half of all samples broken not one in 10^9 finds every spare broken too.
+SPARES = 32
 
 
 class Draw(NamedTuple):
@@ -26,10 +27,18 @@ class Draw(NamedTuple):
     spares: tuple[int, ...] = ()
 
 
-def _with_spares(own: np.ndarray, position: int, epoch: int) -> Draw:
-    # Spares lie half an epoch away, so that a batch hardly ever holds a sample twice.
-    spares = [own[(position + len(own) // 2 + step) % len(own)] for step in range(SPARES)]
-    return Draw(epoch, int(own[position]), tuple(dict.fromkeys(int(spare) for spare in spares)))
+def _spares(own: np.ndarray, batch: int, place: int) -> tuple[int, ...]:
+    """Returns samples of ``own``, shape (batches, batch_size), to take in place of one of them.
+
+    First those at the same place of other batches, from half an epoch away on. Such a place belongs
+    to one rank whatever their number, if the global batch is the same; so a resume on another
+    number of processes replaces by the same samples. Then, in short epochs, those at other places.
+    """
+    batches, places = own.shape
+    rows = (batch + batches // 2 + np.arange(min(batches, SPARES))) % batches
+    columns = (place + np.arange(min(places, 1 + SPARES // batches))) % places
+    found = own[rows][:, columns].T.reshape(-1).tolist()
+    return tuple(spare for spare in dict.fromkeys(found) if spare != own[batch, place])[:SPARES]
 
 
 class EpochSampler(Sampler[list[Draw]]):
@@ -92,12 +101,14 @@ class EpochSampler(Sampler[list[Draw]]):
     def __iter__(self) -> Iterator[list[Draw]]:
         epoch, batch = divmod(self.batches_done, self.batches_per_epoch)
         while True:
-            own = self.own_order(epoch).reshape(-1)
+            own = self.own_order(epoch)
             for number in range(batch, self.batches_per_epoch):
                 if self.guard is not None:
                     self.guard()
-                first = number * self.batch_size
-                yield [_with_spares(own, first + k, epoch) for k in range(self.batch_size)]
+                yield [
+                    Draw(epoch, int(own[number, place]), _spares(own, number, place))
+                    for place in range(self.batch_size)
+                ]
             epoch, batch = epoch + 1, 0
 
     def state_dict(self) -> dict[str, int]:
@@ -131,7 +142,8 @@ class EpochSampler(Sampler[list[Draw]]):
 class ValidationSampler(Sampler[list[Draw]]):
     """Every sample once over all ranks, in order, always as in epoch 0.
 
-    Ranks differ by one batch at most; each has at least one.
+    Ranks differ by one batch at most; each has at least one. What takes the place of a broken
+    sample does not depend on the number of ranks either.
 
     Args:
         size: Samples in the data set.
@@ -151,13 +163,17 @@ class ValidationSampler(Sampler[list[Draw]]):
                 f"There are {size} validation images for {world_size} processes: give at least "
                 "one a process."
             )
-        self.own = np.arange(rank, size, world_size)
-        self.batch_size = batch_size
+        self.own = range(rank, size, world_size)
+        self.size, self.batch_size = size, batch_size
 
     def __iter__(self) -> Iterator[list[Draw]]:
         for first in range(0, len(self.own), self.batch_size):
-            last = min(first + self.batch_size, len(self.own))
-            yield [_with_spares(self.own, position, 0) for position in range(first, last)]
+            yield [self._draw(number) for number in self.own[first : first + self.batch_size]]
+
+    def _draw(self, number: int) -> Draw:
+        near = range(number + self.size // 2, number + self.size // 2 + SPARES)
+        spares = dict.fromkeys(spare % self.size for spare in near)
+        return Draw(0, number, tuple(spare for spare in spares if spare != number))
 
     def __len__(self) -> int:
         return -(-len(self.own) // self.batch_size)

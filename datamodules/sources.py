@@ -48,6 +48,24 @@ class DataSettings:
         return replace(self, kind="shards", root=str(folder), urls=None, val_urls=None)
 
 
+def check_numbers(**values: float) -> None:
+    """Raises UserError for a setting of the loader that is out of its range.
+
+    Args:
+        values: ``num_workers``, ``max_broken_share``, ``retries``, ``timeout``.
+    """
+    limits = {
+        "num_workers": (0, 1024), "max_broken_share": (0, 1), "retries": (0, 1000),
+        "timeout": (0.001, 1e6),
+    }  # fmt: skip
+    for name, value in values.items():
+        low, high = limits[name]
+        whole = name in ("num_workers", "retries")
+        if not low <= value <= high or (whole and value != int(value)):
+            kind = "a whole number" if whole else "a number"
+            raise UserError(f"data.{name} is {value}: give {kind} from {low} to {high}.")
+
+
 def open_sources(settings: DataSettings) -> tuple[Source, Source]:
     """Opens the training and the validation samples; nobody is in both where names tell people.
 
@@ -70,6 +88,13 @@ def open_sources(settings: DataSettings) -> tuple[Source, Source]:
     if val_urls:
         return training, ShardSource(val_urls, *common)
     return _split(training, settings)
+
+
+def damaged_shards(source: Source) -> dict[Path | str, str]:
+    """Returns the shards of a source that are damaged or left out, with what is wrong."""
+    while isinstance(source, Subset):
+        source = source.source
+    return source.damaged if isinstance(source, ShardSource) else {}
 
 
 def _split(source: Source, settings: DataSettings) -> tuple[Source, Source]:

@@ -3,11 +3,11 @@
 import os
 import threading
 import time
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import unquote, urlsplit, urlunsplit
 
-from datamodules.shards.index_file import SUFFIX, parse_index
+from datamodules.shards.index_file import SUFFIX, IndexCache, parse_index
 from datamodules.shards.tar_index import TarIndex, scan
 
 _sessions = threading.local()  # a connection belongs to one thread of one process
@@ -27,12 +27,16 @@ class HttpShard:
         url: Its address; a query, such as a signature, is kept.
         retries: How often a failing request is repeated, with growing pauses.
         timeout: Seconds that one request may take, from first to last byte.
+        indexes: Folder of the indexes of shards without an index file; None keeps none.
     """
 
-    def __init__(self, url: str, retries: int = 3, timeout: float = 30.0) -> None:
-        self.name, self.retries, self.timeout = url, retries, timeout
+    def __init__(
+        self, url: str, retries: int = 3, timeout: float = 30.0, indexes: Path | None = None
+    ) -> None:
+        self.name, self.retries, self.timeout, self.indexes = url, retries, timeout, indexes
         self._identity: object = None
         self._size: int | None = None
+        self._version = ""
 
     @property
     def stem(self) -> str:
@@ -54,10 +58,21 @@ class HttpShard:
         except OSError:
             text = b""
         if (known := parse_index(text, self._size)) is None:
-            if not self._size:
-                return TarIndex([], "the file is empty")
-            return scan(RangedBytes(self, self._size))
+            return self._scanned(self._size)
         found, self._identity = known
+        return found
+
+    def _scanned(self, size: int) -> TarIndex:
+        """The members by the shard's headers, read once while the server's file is the same."""
+        if not size:
+            return TarIndex([], "the file is empty")
+        address = urlunsplit(urlsplit(self.name)._replace(query="", fragment=""))
+        cache = IndexCache(self.indexes, address, self._version) if self.indexes else None
+        if cache and (known := cache.find(size)) is not None:
+            return known
+        found = scan(RangedBytes(self, size))
+        if cache:
+            cache.keep(found, size)
         return found
 
     def size(self) -> int:
@@ -68,6 +83,8 @@ class HttpShard:
         total = answer.headers.get("Content-Range", "").rpartition("/")[2]
         if answer.status_code != 206 or not total.isdigit():
             raise NoRanges(self.name)
+        told = [answer.headers.get(name, "") for name in ("ETag", "Last-Modified")]
+        self._version = " ".join(told).strip()
         return int(total)
 
     def read(self, offset: int, size: int) -> bytes:

@@ -22,7 +22,7 @@ class Shard(Protocol):
         ...
 
     def index(self) -> TarIndex:
-        """Returns its members; raises UserError where the shard cannot be reached."""
+        """Returns its members; raises OSError where the shard cannot be reached."""
         ...
 
     def read(self, offset: int, size: int) -> bytes:

@@ -25,12 +25,14 @@ class Remote:
         retries: How often a failing request is repeated.
         timeout: Seconds after which one has failed.
         max_lost_share: Share of shards that may be unreachable at the start; they are left out.
+        indexes: Folder of the indexes of remote shards that have no index file; None keeps none.
     """
 
     spool: Path = Path("outputs/cache/spool")
     retries: int = 3
     timeout: float = 30.0
     max_lost_share: float = 0.05
+    indexes: Path | None = None
 
 
 def open_shards(
@@ -50,7 +52,11 @@ def open_shards(
     """
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         found = list(pool.map(lambda place: _open(place, remote), places))
-    lost = {str(place): each for place, each in zip(places, found, strict=True) if _is_lost(each)}
+    lost = {
+        str(place): each.strerror or str(each)
+        for place, each in zip(places, found, strict=True)
+        if isinstance(each, OSError)
+    }
     if len(lost) > remote.max_lost_share * len(places):
         name, reason = next(iter(lost.items()))
         raise UserError(
@@ -60,22 +66,18 @@ def open_shards(
     for name, reason in lost.items():
         logger.warning("The shard %s cannot be reached (%s) and is left out.", name, reason)
     kept = [each for each in found if isinstance(each, tuple)]
-    return kept, {name: str(reason) for name, reason in lost.items()}
-
-
-def _is_lost(found: object) -> bool:
-    return isinstance(found, OSError)
+    return kept, lost
 
 
 def _open(place: Path | str, remote: Remote) -> tuple[Shard, TarIndex] | OSError:
     shard: Shard
-    if isinstance(place, Path):
-        shard = LocalShard(place)
-        return shard, shard.index()
     try:
+        if isinstance(place, Path):
+            shard = LocalShard(place)
+            return shard, shard.index()
         if not place.startswith("pipe:"):
             try:
-                shard = HttpShard(place, remote.retries, remote.timeout)
+                shard = HttpShard(place, remote.retries, remote.timeout, remote.indexes)
                 return shard, shard.index()
             except NoRanges:
                 logger.info("%s answers no range requests: it is read through once.", place)

@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from osdface.errors import UserError
-
 _BLOCK = tarfile.BLOCKSIZE
 
 
@@ -38,16 +36,13 @@ def index_tar(path: str | Path) -> TarIndex:
         path: The tar (ustar, GNU or pax names).
 
     Raises:
-        UserError: The file cannot be opened.
+        OSError: The file cannot be opened.
     """
-    try:
-        with open(path, "rb") as file:
-            if file.seek(0, 2) == 0:
-                return TarIndex([], "the file is empty")
-            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-                return scan(data)
-    except OSError as error:
-        raise UserError(f"The shard {path} cannot be opened: {error.strerror}.") from error
+    with open(path, "rb") as file:
+        if file.seek(0, 2) == 0:
+            return TarIndex([], "the file is empty")
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            return scan(data)
 
 
 class Sliceable(Protocol):

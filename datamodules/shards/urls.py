@@ -23,7 +23,8 @@ def expand_urls(urls: str | Sequence[str], root: str | Path | None = None) -> li
             working folder.
 
     Raises:
-        UserError: A pattern matches nothing, names a shard twice, or has another scheme.
+        UserError: A pattern matches nothing, names a shard twice, or has another scheme; no
+            shard exists. One that is missing among others is for the reader to count.
     """
     patterns = urls.split("::") if isinstance(urls, str) else list(urls)
     if not patterns:
@@ -34,6 +35,8 @@ def expand_urls(urls: str | Sequence[str], root: str | Path | None = None) -> li
     if len(set(shards)) < len(shards):
         repeated = next(shard for shard in shards if shards.count(shard) > 1)
         raise UserError(f"The shard {repeated} is named twice in data.urls: name it once.")
+    if not any(isinstance(shard, str) or shard.is_file() for shard in shards):
+        raise UserError(f"The shard {shards[0]} (of data.urls {urls!r}) does not exist.")
     return shards
 
 
@@ -57,10 +60,8 @@ def _expand(pattern: str, root: str | Path | None) -> list[Path | str]:
         path = str(Path(root) / single) if root is not None else single
         if glob.has_magic(path):
             found += sorted(Path(match) for match in glob.glob(path, recursive=True))
-        elif Path(path).is_file():
-            found.append(Path(path))
         else:
-            raise UserError(f"The shard {path} (of data.urls {pattern!r}) does not exist.")
+            found.append(Path(path))
     if not found:
         where = f" below {root}" if root is not None else ""
         raise UserError(f"No shard matches {pattern!r}{where}: correct data.urls or data.root.")

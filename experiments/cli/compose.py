@@ -92,8 +92,10 @@ def compose_words(words: Mapping[str, str]) -> tuple[DictConfig, list[str]]:
     for key, text in values.items():
         if key not in known:
             raise _unknown_key(key, known)
-        value = typed_value(key, text, _default(defaults, key))
-        for inner in value if isinstance(value, dict) else ():
+        default = _default(defaults, key)
+        value = typed_value(key, text, default)
+        # A mapping in place of a null has keys of its own.
+        for inner in value if isinstance(value, dict) and default is not None else ():
             if f"{key}.{inner}" not in known:
                 raise _unknown_key(f"{key}.{inner}", known)
         overrides.append(f"{key}={to_hydra(value)}")

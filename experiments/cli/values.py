@@ -6,7 +6,8 @@ composed configuration has at that key:
 
 - text (all paths, and keys that are null by default): taken literally, whatever it holds;
 - number, true/false: must be one;
-- list or mapping: ``[a,b]`` or ``a,b``; ``{a: 1}``.
+- list or mapping: ``[a,b]`` or ``a,b``; ``{a: 1}``;
+- what is null by default below ``data.degradation``: any of these.
 
 ``null`` alone is always "none" (a file of that name is ``./null``).
 """
@@ -24,6 +25,8 @@ from osdface.errors import UserError
 LISTS: dict[str, type] = {"variants": str, "seeds": int, "logger.tags": str}
 # Sections without paths: a null there may be replaced by a number.
 _NUMBERS_BELOW = ("scale.", "trainer.")
+# A section whose nulls may be replaced by numbers, lists and mappings.
+_ANYTHING_BELOW = "data.degradation."
 _BOOLS = {"true": True, "false": False, "yes": True, "no": False, "on": True, "off": False}
 
 
@@ -49,6 +52,8 @@ def typed_value(key: str, text: str, default: Any) -> Any:
         return _yaml(key, text, default)
     if default is None and key.startswith(_NUMBERS_BELOW):
         return _scalar(text)
+    if default is None and key.startswith(_ANYTHING_BELOW):
+        return _anything(key, text)
     return text
 
 
@@ -76,6 +81,15 @@ def _scalar(text: str) -> Any:
         except ValueError:
             pass
     return {"true": True, "false": False}.get(text, text)
+
+
+def _anything(key: str, text: str) -> Any:
+    """What the text says in YAML: a number, a list, a mapping, or else itself."""
+    try:
+        value = OmegaConf.from_dotlist([f"value={text}"]).value
+    except (YAMLError, OmegaConfBaseException, ValueError):
+        raise _wrong(key, text, "a list such as [a,b] or a mapping like {a: 1}") from None
+    return OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
 
 
 def _list(key: str, text: str, kind: type) -> Any:

@@ -50,29 +50,39 @@ def safe_key(relative: str) -> str:
     return safe + number
 
 
-def list_pictures(root: Path, without: Path | None = None) -> tuple[list[Picture], list[str]]:
-    """Returns all pictures below a folder by path, and the other files that are no pictures.
+def list_pictures(
+    root: Path, without: Path | None = None
+) -> tuple[list[Picture], list[tuple[str, str]]]:
+    """Returns all pictures below a folder by path, and what else is there, with the reason.
 
     Hidden files and folders are left out. Pictures are told by their suffix; whether they can be
-    read shows later.
+    read shows later. Links to files are followed, links to folders are not: they may be loops.
 
     Args:
         root: The folder.
         without: A folder to leave out, such as one for the results inside ``root``.
 
     Raises:
-        UserError: The folder is missing or holds no picture.
+        UserError: The folder is missing or holds no picture, or is ``without`` itself.
     """
     if not root.is_dir():
-        raise UserError(f"The folder {root} does not exist: correct source=.")
+        what = "is a file" if root.exists() else "does not exist"
+        raise UserError(f"The folder {root} {what}: correct source=.")
+    if without is not None and root.resolve().is_relative_to(without.resolve()):
+        raise UserError(f"{root} lies in output={without}: choose another output=.")
     found, others = [], []
     for path in sorted(root.rglob("*"), key=lambda path: path.relative_to(root).as_posix()):
         relative = path.relative_to(root)
         hidden = any(part.startswith(".") for part in relative.parts)
         inside = without is not None and path.resolve().is_relative_to(without.resolve())
-        if hidden or inside or path.is_dir():
+        if hidden or inside or (path.is_dir() and not path.is_symlink()):
             continue
-        (found if path.suffix.lower() in IMAGE_SUFFIXES else others).append(path)
+        if path.is_dir():
+            others.append((relative.as_posix(), "a link to a folder, which is not followed"))
+        elif path.suffix.lower() in IMAGE_SUFFIXES:
+            found.append(path)
+        else:
+            others.append((relative.as_posix(), "no picture by its suffix"))
     if not found:
         raise UserError(
             f"No image below {root}: put files ending in {', '.join(IMAGE_SUFFIXES)} there "
@@ -84,7 +94,7 @@ def list_pictures(root: Path, without: Path | None = None) -> tuple[list[Picture
         Picture(key, name, path, _size(path))
         for key, name, path in zip(keys, names, found, strict=True)
     ]
-    return pictures, [path.relative_to(root).as_posix() for path in others]
+    return pictures, others
 
 
 def partners(pictures: Sequence[Picture], root: Path) -> dict[str, Path]:

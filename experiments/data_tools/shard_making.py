@@ -89,18 +89,18 @@ def _make(
     settings: ShardSettings,
     splits: dict[str, list[Picture]],
     pairs: dict[str, Path],
-    others: list[str],
+    others: list[tuple[str, str]],
     plan: dict[str, Any],
     journal: Journal,
     progress: bool,
 ) -> dict[str, Any]:
-    left_out = [(name, "no picture by its suffix") for name in others]
+    left_out = list(others)
     found: dict[str, Any] = {}
     total = sum(len(own) for own in splits.values())
     with tqdm(total=total, desc="making shards", unit="image", disable=not progress) as bar:
         for split, own in splits.items():
             done = _make_split(settings, split, own, pairs, journal, bar)
-            left_out += [tuple(row) for entry in done for row in entry["left_out"]]
+            left_out += [(name, reason) for entry in done for name, reason in entry["left_out"]]
             shards = [entry["shard"] for entry in done if entry["shard"]]
             sums = {name: sum(shard[name] for shard in shards) for name in ("samples", "bytes")}
             found[split] = sums | {"shards": shards}

@@ -1,7 +1,7 @@
 """A fixed test set: pictures, their degraded copies, and what was done to each."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -28,6 +28,7 @@ class TestSetSettings:
     source: Path
     output: Path
     preset: str = "daefr_final"
+    degradation: Mapping[str, Any] | None = None  # in place of the preset
     strength_scale: float = 1.0
     seed: int = 0
     resolution: int = 512
@@ -59,16 +60,15 @@ def make_test_set(settings: TestSetSettings, progress: bool = True) -> dict[str,
         UserError: No usable picture, unknown preset, another content in the folder, or it cannot
             be written.
     """
-    degradation = build_degradation(
-        {"preset": settings.preset, "strength_scale": settings.strength_scale}
-    )
+    chosen = settings.degradation or {"preset": settings.preset}
+    degradation = build_degradation({"strength_scale": settings.strength_scale, **chosen})
     pictures, others = list_pictures(settings.source, without=settings.output)
     head = {
-        "preset": settings.preset,
+        "preset": chosen.get("preset"),
         "seed": settings.seed,
         "resolution": settings.resolution,
         "strength_scale": settings.strength_scale,
-        "degradation": {name: _plain(value) for name, value in asdict(degradation).items()},
+        "degradation": _plain(asdict(degradation)),
     }
     if settings.output.exists():
         return _check_same(settings.output, head, pictures)
@@ -78,7 +78,7 @@ def make_test_set(settings: TestSetSettings, progress: bool = True) -> dict[str,
             made = in_order(work, pictures, settings.workers)
             shown = tqdm(made, "making a test set", len(pictures), disable=not progress)
             images, left_out = _write(folder, pictures, iter(shown))
-            left_out += [[name, "no picture by its suffix"] for name in others]
+            left_out += map(list, others)
             if not images:
                 raise UserError(
                     f"None of the {len(pictures)} images below {settings.source} can be used, for "
@@ -127,7 +127,7 @@ def _make(picture: Picture, degradation: Degradation, settings: TestSetSettings)
     entry = {
         "key": picture.key,
         "source": _shown(picture),
-        "parameters": asdict(parameters),
+        "parameters": _plain(asdict(parameters)),
         "hq_sha256": hashlib.sha256(pair[0]).hexdigest(),
         "lq_sha256": hashlib.sha256(pair[1]).hexdigest(),
     }
@@ -161,5 +161,12 @@ def _shown(picture: Picture) -> str:
     return picture.source.encode("utf-8", "backslashreplace").decode()
 
 
-def _plain(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value
+def _plain(values: dict[str, Any]) -> dict[str, Any]:
+    """As JSON has it; an order that is not there is left out."""
+    found = {name: value for name, value in values.items() if name != "then" or value}
+    for name, value in found.items():
+        if isinstance(value, dict):
+            found[name] = _plain(value)
+        elif isinstance(value, tuple):
+            found[name] = list(value)
+    return found

@@ -1,7 +1,9 @@
 """Degradation of high-quality faces into training and test pairs."""
 
-from osdface.degradation.pipeline import Parameters, apply, degrade, sample_parameters
-from osdface.degradation.presets import PRESETS, Degradation, build_degradation
+from osdface.degradation.parameters import Parameters, sample_parameters
+from osdface.degradation.pipeline import apply, degrade
+from osdface.degradation.presets import PRESETS, build_degradation
+from osdface.degradation.ranges import Degradation
 from osdface.degradation.seeding import rng_for, stable_hash
 
 __all__ = [

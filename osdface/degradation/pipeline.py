@@ -1,67 +1,25 @@
-"""The degradation: blur -> down -> Gaussian noise -> JPEG -> up to size, all linear resampling."""
+"""The degradation: blur -> down -> Gaussian noise -> JPEG -> up to size, all linear resampling.
+
+A degradation of higher order does so several times, each with parameters of its own.
+"""
 
 import math
-from dataclasses import dataclass
 from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from osdface.degradation.filtering import correlate
 from osdface.degradation.kernels import gaussian_kernel, gaussian_profile
-from osdface.degradation.presets import Degradation
+from osdface.degradation.parameters import Parameters, sample_parameters
+from osdface.degradation.ranges import Degradation
 from osdface.degradation.seeding import rng_for
 
 # One image a process at a time: loader workers are the parallelism.
 cv2.setNumThreads(1)
 
 FloatImage = NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class Parameters:
-    """What happens to one image; ranges and units as in :class:`Degradation`.
-
-    Attributes:
-        kernel_size: Odd kernel size in pixels.
-        sigma_x: Standard deviation in pixels; ``sigma_y`` likewise, None for isotropic kernels.
-        theta: Rotation of an anisotropic kernel in radians, [-pi, pi).
-        down: Factor by which the side is divided.
-        noise: Standard deviation of the noise in units of 1/255.
-        jpeg_quality: 1 to 100.
-        gray: Whether the low-quality image is turned gray at the end.
-    """
-
-    kernel_size: int
-    sigma_x: float
-    sigma_y: float | None
-    theta: float
-    down: float
-    noise: float
-    jpeg_quality: int
-    gray: bool = False
-
-
-def sample_parameters(degradation: Degradation, rng: np.random.Generator) -> Parameters:
-    """Draws one image's parameters, each uniformly from its range.
-
-    The number of draws is always the same, so changing one range leaves the other values alone.
-    """
-    first, last = degradation.kernel
-    size = first + 2 * int(rng.integers((last - first) // 2 + 1))
-    anisotropic = rng.random() < degradation.anisotropic
-    sigma_x, sigma_y = rng.uniform(*degradation.sigma, size=2).tolist()
-    theta = float(rng.uniform(-np.pi, np.pi))
-    return Parameters(
-        kernel_size=size,
-        sigma_x=sigma_x,
-        sigma_y=sigma_y if anisotropic else None,
-        theta=theta if anisotropic else 0.0,
-        down=float(rng.uniform(*degradation.down)),
-        noise=float(rng.uniform(*degradation.noise)),
-        jpeg_quality=int(rng.integers(degradation.jpeg[0], degradation.jpeg[1] + 1)),
-        gray=bool(rng.random() < degradation.gray),
-    )
 
 
 def blur(image: FloatImage, parameters: Parameters) -> FloatImage:
@@ -80,8 +38,8 @@ def blur(image: FloatImage, parameters: Parameters) -> FloatImage:
     height = _reach(float(np.hypot(parameters.sigma_x * y, parameters.sigma_y * x)))
     rows, columns = ((size - min(size, reach)) // 2 for reach in (height, width))
     kernel = kernel[rows : size - rows, columns : size - columns]
-    # filter2D correlates; a Gaussian is symmetric about its centre, so that is the convolution.
-    return np.asarray(cv2.filter2D(image, -1, kernel), dtype=np.float32)
+    # A Gaussian is symmetric about its centre, so the correlation is the convolution.
+    return correlate(image, kernel)
 
 
 def _reach(sigma: float) -> int:
@@ -115,15 +73,25 @@ def apply(
     Args:
         image: High-quality image (H, W, 3), uint8 or float32 in [0, 1].
         parameters: What is done to it.
-        noise_rng: Source of the noise.
+        noise_rng: Source of the noise, of all orders one after the other.
 
     Returns:
         Low-quality image of the same shape and type; float32 is not rounded to bytes.
     """
-    height, width = image.shape[:2]
     as_bytes = image.dtype == np.uint8
     low: FloatImage = _to_float(image) if as_bytes else image.astype(np.float32)
-    low = blur(low, parameters)
+    order: Parameters | None = parameters
+    while order is not None:
+        low = _apply_once(low, order, noise_rng)
+        order = order.then
+    return _to_bytes(low) if as_bytes else np.clip(low, 0, 1)
+
+
+def _apply_once(
+    image: FloatImage, parameters: Parameters, noise_rng: np.random.Generator
+) -> FloatImage:
+    height, width = image.shape[:2]
+    low = blur(image, parameters)
     low = resize(low, max(1, int(height / parameters.down)), max(1, int(width / parameters.down)))
     if parameters.noise > 0:
         noise = noise_rng.standard_normal(low.shape, dtype=np.float32)
@@ -132,7 +100,7 @@ def apply(
     if parameters.gray:
         luma = np.asarray(cv2.cvtColor(low, cv2.COLOR_RGB2GRAY), dtype=np.float32)
         low = np.repeat(luma[..., None], 3, axis=2)
-    return _to_bytes(low) if as_bytes else np.clip(low, 0, 1)
+    return low
 
 
 def degrade(

@@ -1,86 +1,12 @@
-"""Degradation settings: the six published presets, custom ranges, scaling to small images."""
+"""The six published presets as one aligned line each, and custom settings by config."""
 
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from difflib import get_close_matches
 from typing import Any
 
+from osdface.degradation.ranges import Degradation
 from osdface.errors import UserError
-
-Range = tuple[float, float]
-
-
-@dataclass(frozen=True)
-class Degradation:
-    """Ranges of blur -> down -> Gaussian noise -> JPEG -> up; each value is drawn uniformly.
-
-    Attributes:
-        kernel: Odd kernel sizes in pixels, first and last.
-        sigma: Gaussian standard deviation in pixels; anisotropic kernels draw it for each axis.
-        down: Factor by which the side is divided; below 1 enlarges.
-        noise: Standard deviation of the noise, in units of 1/255.
-        jpeg: JPEG quality, 1 to 100, whole numbers.
-        gray: Share of low-quality images turned gray.
-        anisotropic: Share of anisotropic kernels; the others are isotropic.
-    """
-
-    kernel: tuple[int, int]
-    sigma: Range
-    down: Range
-    noise: Range
-    jpeg: tuple[int, int]
-    gray: float = 0.0
-    anisotropic: float = 0.5
-
-    def __post_init__(self) -> None:
-        for name, low, high in (
-            ("kernel", 1, 1023), ("sigma", 1e-4, 1e3), ("down", 0.05, 1e3),
-            ("noise", 0, 255), ("jpeg", 1, 100),
-        ):  # fmt: skip
-            first, last = getattr(self, name)
-            if not low <= first <= last <= high:
-                raise UserError(
-                    f"degradation.{name} is [{first}, {last}]: give a range [low, high] "
-                    f"within {low} and {high}."
-                )
-        if self.kernel[0] % 2 == 0 or self.kernel[1] % 2 == 0:
-            raise UserError(f"degradation.kernel is {list(self.kernel)}: kernel sizes must be odd.")
-        for name in ("gray", "anisotropic"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise UserError(
-                    f"degradation.{name} is {getattr(self, name)}: it is a share between 0 and 1."
-                )
-
-    def scaled(self, scale: float) -> "Degradation":
-        """Returns the settings for images that are ``scale`` times 512 px wide.
-
-        The presets are defined at 512 px. Sigma is multiplied by ``scale``, the kernel becomes the
-        next odd size (at least 3) and the upper end of the down range shrinks likewise, but stays
-        0.2 above the lower end. A lower end above 1 shrinks down to 1, because "at least 4x" at
-        512 px would leave 16 pixels of 64. Noise and JPEG are unchanged. Our choice (O).
-
-        Raises:
-            UserError: ``scale`` is not positive.
-        """
-        if not scale > 0:
-            raise UserError(f"degradation.strength_scale is {scale}: give a positive number.")
-        if scale == 1:
-            return self
-        low, high = self.down
-        low = low if low <= 1 else max(1.0, low * scale)
-        return replace(
-            self,
-            kernel=(_odd(self.kernel[0] * scale), _odd(self.kernel[1] * scale)),
-            sigma=(max(self.sigma[0] * scale, 1e-4), self.sigma[1] * scale),
-            down=(low, max(low + 0.2, high * scale)),
-        )
-
-
-def _odd(size: float) -> int:
-    """Returns the smallest odd number of at least ``size`` and 3."""
-    return max(3, 2 * math.ceil((size - 1) / 2) + 1)
-
 
 # Sources: D = DAEFR's released configs, 2 = a secondary source, else the named repository's config.
 # fmt: off
@@ -102,32 +28,55 @@ def build_degradation(config: str | Mapping[str, Any]) -> Degradation:
 
     Args:
         config: A preset name, or a mapping with ``preset`` and, if wanted, ``strength_scale``
-            (float, default 1, see :meth:`Degradation.scaled`) and any field of
+            (float, default 1, see :meth:`Degradation.scaled`) and any range or share of
             :class:`Degradation`, which replaces the preset's at 512 px. Without ``preset`` all five
-            ranges must be given.
+            ranges must be given. ``then`` names further orders, done one after the other: a preset
+            name, such a mapping, or a list of those; ``strength_scale`` holds for all of them.
 
     Raises:
         UserError: Unknown preset or key, missing or impossible range.
     """
     settings = {"preset": config} if isinstance(config, str) else dict(config)
-    name = settings.pop("preset", None)
     scale = _number("strength_scale", settings.pop("strength_scale", 1.0))
-    known = {field.name for field in fields(Degradation)}
+    orders = [settings, *_further(settings.pop("then", None))]
+    chain: Degradation | None = None
+    for order in reversed(orders):
+        chain = replace(_one_order(order), then=chain)
+    assert chain is not None
+    return chain.scaled(scale)
+
+
+def _further(then: Any) -> list[dict[str, Any]]:
+    """Returns the orders after the first as mappings."""
+    orders = [then] if isinstance(then, str | Mapping) else [] if then is None else then
+    if not isinstance(orders, list | tuple):
+        raise UserError(f"degradation.then is {then!r}: give preset names or mappings.")
+    found = []
+    for order in orders:
+        if not isinstance(order, str | Mapping):
+            raise UserError(f"degradation.then holds {order!r}: give preset names or mappings.")
+        found.append({"preset": order} if isinstance(order, str) else dict(order))
+    return found
+
+
+def _one_order(settings: dict[str, Any]) -> Degradation:
+    name = settings.pop("preset", None)
+    known = {field.name for field in fields(Degradation)} - {"then"}
     for key in settings:
         if key not in known:
-            names = ["preset", "strength_scale", *sorted(known)]
+            names = ["preset", "strength_scale", "then", *sorted(known)]
             raise UserError(f"Unknown key degradation.{key}{_suggest(key, names)}")
     values = {key: _value(key, value) for key, value in settings.items() if value is not None}
     if name is not None:
         if name not in PRESETS:
             raise UserError(f"Unknown degradation preset {name!r}{_suggest(str(name), PRESETS)}")
-        return replace(PRESETS[name], **values).scaled(scale)
+        return replace(PRESETS[name], **values)
     if missing := {"kernel", "sigma", "down", "noise", "jpeg"} - set(values):
         raise UserError(
             f"degradation has neither a preset nor {', '.join(sorted(missing))}: name a preset "
             "or give all five ranges."
         )
-    return Degradation(**values).scaled(scale)
+    return Degradation(**values)
 
 
 def _suggest(name: str, names: Any) -> str:

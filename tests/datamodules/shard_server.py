@@ -3,6 +3,7 @@
 import re
 import threading
 import time
+import zlib
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,13 +21,14 @@ class ShardServer(ThreadingHTTPServer):
         cut: File name -> how many of its next answers end in the middle.
         slow: File name -> how many of its next answers come too late.
         asked: (file name, Range header) of every request.
+        tags: Whether answers carry an entity tag, which changes with the content.
     """
 
     daemon_threads = True
 
     def __init__(self, folder: Path, ranges: bool) -> None:
         super().__init__(("127.0.0.1", 0), partial(_Handler, directory=str(folder)))
-        self.ranges = ranges
+        self.ranges, self.tags = ranges, False
         self.failures: Counter[str] = Counter()
         self.cut: Counter[str] = Counter()
         self.slow: Counter[str] = Counter()
@@ -68,6 +70,8 @@ class _Handler(SimpleHTTPRequestHandler):
         self.send_header("Content-Length", str(len(data)))
         if status == 206:
             self.send_header("Content-Range", f"bytes {first}-{first + len(data) - 1}/{total}")
+        if self.server.tags:
+            self.send_header("ETag", f'"{zlib.crc32(path.read_bytes()):08x}"')
         self.end_headers()
         if self._due(self.server.cut, name):
             data, self.close_connection = data[: len(data) // 2], True

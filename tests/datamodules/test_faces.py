@@ -238,6 +238,12 @@ def test_a_trainer_counts_steps_over_epochs_and_resumes(folder, tmp_path):
         ({"identity_from": "exif"}, "identity_from"),
         ({"with_attributes": True}, "with_attributes"),
         ({"kind": "portraits", "identities": 0}, "identities is 0"),
+        ({"num_workers": -1}, "num_workers is -1: give a whole number from 0"),
+        ({"num_workers": 1.5}, "num_workers is 1.5"),
+        ({"max_broken_share": -0.1}, "max_broken_share is -0.1: give a number from 0 to 1"),
+        ({"retries": -1}, "retries is -1"),
+        ({"timeout": 0}, "timeout is 0"),
+        ({"degradation": {"preset": "waveface", "then": "wavefce"}}, "did you mean waveface"),
     ],
 )
 def test_bad_settings_are_told_at_once(folder, changes, words):

@@ -46,7 +46,8 @@ def records(source):
 
 
 def open_remote(server, remote, pattern=PATTERN):
-    return ShardSource(f"{server.url}/{pattern}", identity_from="none", remote=remote)
+    urls = pattern if isinstance(pattern, list) else f"{server.url}/{pattern}"
+    return ShardSource(urls, identity_from="none", remote=remote)
 
 
 @pytest.mark.parametrize("indexed", [True, False])
@@ -71,6 +72,55 @@ def test_an_index_saves_reading_headers(shards, remote):
         server.asked.clear()
         open_remote(server, remote)
         assert sum(name.endswith(".tar") for name, _ in server.asked) == 4 < without
+
+
+def test_headers_of_a_shard_without_index_are_read_once(shards, remote, tmp_path, encoded):
+    kept = Remote(remote.spool, indexes=tmp_path / "indexes")
+    expected = ShardSource(PATTERN, shards, "none")
+
+    def asked(server, urls=PATTERN):
+        server.asked.clear()
+        source = open_remote(server, kept, urls)
+        return source, sum(name.startswith("train") and "tar" in name for name, _ in server.asked)
+
+    with serving(shards) as server:
+        assert asked(server)[1] > 4  # no tag, no time: nothing would tell a change
+        assert not kept.indexes.exists() and asked(server)[1] > 4
+        server.tags = True
+        first, many = asked(server)
+        second, few = asked(server)
+        assert many > 4 == few and len(list(kept.indexes.iterdir())) == 4
+        assert first.keys == second.keys == expected.keys
+        assert records(second) == records(expected)
+        assert first.fingerprint() == second.fingerprint()
+        signed = [f"{server.url}/train-000000.tar?signature={n}" for n in "ab"]
+        assert [asked(server, [url])[1] for url in signed] == [1, 1]
+        write_shards([("new", encoded(99), {})], shards, "train", 5)  # the first is another now
+        changed, again = asked(server)
+        assert changed.keys == ["new", *expected.keys[5:]] and again > 4
+        assert asked(server)[1] == 4
+        for path in kept.indexes.iterdir():
+            path.write_text("{")
+        assert asked(server)[0].keys == changed.keys
+
+
+def test_a_damaged_remote_shard_is_told_at_each_start(shards, remote, tmp_path, caplog):
+    path = shards / "train-000001.tar"
+    path.write_bytes(path.read_bytes()[: index_tar(path).members[-1].offset])
+    kept = Remote(remote.spool, indexes=tmp_path / "indexes")
+    with serving(shards) as server:
+        server.tags = True
+        for _ in range(2):
+            caplog.clear()
+            assert len(open_remote(server, kept).damaged) == 1 and "cut off" in caplog.text
+
+
+def test_an_index_cache_that_cannot_be_written_is_told_once_a_shard(shards, tmp_path, caplog):
+    (tmp_path / "file").write_text("")
+    with serving(shards) as server:
+        server.tags = True
+        source = open_remote(server, Remote(tmp_path / "spool", indexes=tmp_path / "file" / "x"))
+    assert len(source.keys) == 18 and caplog.text.count("cannot be kept") == 4
 
 
 def test_an_index_of_another_shard_is_not_believed(shards, remote, encoded):

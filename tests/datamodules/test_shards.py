@@ -11,7 +11,7 @@ import webdataset
 
 from datamodules.decoding import decode_image
 from datamodules.records import BrokenSample
-from datamodules.shards import ShardSource, expand_urls, index_tar, split_urls, write_shards
+from datamodules.shards import Remote, ShardSource, expand_urls, index_tar, split_urls, write_shards
 from osdface.errors import UserError
 from osdface.files import sha256_file
 
@@ -163,7 +163,8 @@ def test_urls(shards):
     ("urls", "words"),
     [
         ("nothing-*.tar", "No shard matches 'nothing-"),
-        ("train-{000000..000005}.tar", r"train-000003.tar .* does not exist"),
+        ("train-{000003..000005}.tar", r"train-000003.tar .* does not exist"),
+        (["train-000007.tar"], r"train-000007.tar .* does not exist"),
         (["train-*.tar", "train-000001.tar"], "named twice"),
         ("s3://bucket/train-000000.tar", "s3: .* cannot be read: give http"),
         ([], "empty"),
@@ -172,6 +173,20 @@ def test_urls(shards):
 def test_bad_urls_are_told(shards, urls, words):
     with pytest.raises(UserError, match=words):
         expand_urls(urls, shards)
+
+
+@pytest.mark.parametrize("how", ["missing", "unreadable", "manifest"])
+def test_a_shard_that_cannot_be_opened_is_left_out_within_the_share(shards, caplog, how):
+    urls = split_urls(shards, "train") if how == "manifest" else "train-{000000..000002}.tar"
+    (shards / "train-000001.tar").unlink()
+    if how == "unreadable":
+        (shards / "train-000001.tar").symlink_to(shards / "train-000001.tar")  # a loop
+    with pytest.raises(UserError, match=r"1 of 3 shards cannot be reached.*000001.tar") as caught:
+        ShardSource(urls, shards)
+    assert "data.max_broken_share" in str(caught.value) and "\n" not in str(caught.value)
+    source = ShardSource(urls, shards, remote=Remote(max_lost_share=0.4))
+    assert source.keys == [f"p{n // 2}_{n:04d}" for n in (0, 1, 2, 6)]
+    assert list(source.damaged) == [str(shards / "train-000001.tar")] and "left out" in caplog.text
 
 
 def test_bad_samples_and_folders_are_told(tmp_path, encoded, shards):

@@ -79,6 +79,10 @@ def test_awkward_text_survives_the_sweep(tmp_path: Path) -> None:
         ("checkpoint", "null", None, None),
         ("checkpoint", "1", None, "1"),
         ("scale.stage2.clip", "0.5", None, 0.5),
+        ("data.degradation.sigma", "[0.1, 3]", None, [0.1, 3]),
+        ("data.degradation.gray", "0.5", None, 0.5),
+        ("data.degradation.then", "difface", None, "difface"),
+        ("data.degradation.then", "[a, {preset: b}]", None, ["a", {"preset": "b"}]),
     ],
 )
 def test_the_type_of_the_default_decides(key: str, text: str, default: Any, value: Any) -> None:
@@ -92,6 +96,9 @@ def test_lists_and_mappings_of_the_configuration() -> None:
     cfg, _ = compose_words(words)
     assert cfg.scale.vre.channels == [8, 16]
     assert (cfg.losses.gan, cfg.losses.mse) == (0.5, 1.0)
+    then = "{preset: difface, sigma: [0.1, 3]}"
+    cfg, _ = compose_words({"experiment": "osdface", "data.degradation.then": then})
+    assert cfg.data.degradation.then == {"preset": "difface", "sigma": [0.1, 3]}
 
 
 @pytest.mark.parametrize(
@@ -105,6 +112,7 @@ def test_lists_and_mappings_of_the_configuration() -> None:
         ("data.flip", "maybe", True),
         ("seeds", "a,b", None),
         ("variants", "[]", "default"),
+        ("data.degradation.sigma", "[1", None),
     ],
 )
 def test_wrong_types(key: str, text: str, default: Any) -> None:

@@ -3,7 +3,9 @@
 import csv
 import io
 import json
+import multiprocessing
 import os
+import random
 import re
 import signal
 import subprocess
@@ -12,6 +14,7 @@ import tarfile
 import time
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import webdataset
@@ -167,6 +170,31 @@ def test_a_killed_run_goes_on_without_loss_or_repeat(tmp_path, draw):
     assert len(keys) == len(set(keys)) == 119 and list(rows(output)) == ["0033.jpg"]
 
 
+def test_killed_at_random_moments_nothing_is_lost_or_doubled(tmp_path, draw):
+    source, output, once = (tmp_path / name for name in ("many", "out", "once"))
+    source.mkdir()
+    for number in range(60):
+        (source / f"{number:04d}.jpg").write_bytes(draw(number, ".jpg", 200, 200))
+    (source / "0007.jpg").write_text("broken")
+    assert make(source, once, "split.val=0.2") == 0
+    rng, killed = random.Random(1), 0
+    for attempt in range(200):
+        process = multiprocessing.get_context("fork").Process(
+            target=lambda: sys.exit(make(source, output, "split.val=0.2"))
+        )
+        process.start()
+        process.join(rng.uniform(0, 0.02 * (attempt + 1)))
+        if process.exitcode is not None:
+            break
+        os.kill(process.pid, signal.SIGKILL)
+        process.join()
+        killed += 1
+    assert process.exitcode == 0 and killed >= 4
+    assert files(output) == files(once) and not list(output.glob(".train*"))
+    keys = [key for s in ("train", "val") for key in ShardSource(f"{s}-*.tar", output).keys]
+    assert len(keys) == len(set(keys)) == 59
+
+
 def test_retouched_pictures_stand_beside_and_are_a_target(tmp_path, draw, capsys):
     first, second = tmp_path / "original", tmp_path / "retouched"
     for number in range(8):
@@ -244,10 +272,48 @@ def test_mistakes_are_one_sentence(pictures, tmp_path, words, told, capsys):
     assert told in capsys.readouterr().err
 
 
+def test_awkward_files_and_an_output_inside_the_source(tmp_path, draw):
+    source = tmp_path / "source"
+    (source / "a" / "b").mkdir(parents=True)
+    for place, number in (("x", 0), ("a/x", 1), ("a/b/x", 2)):  # equal stems in nested folders
+        (source / f"{place}.png").write_bytes(draw(number))
+    picture = cv2.imdecode(np.frombuffer(draw(3), np.uint8), cv2.IMREAD_COLOR)
+    cv2.imwrite(str(source / "sixteen.png"), picture.astype(np.uint16) * 257)
+    Image.fromarray(picture[..., ::-1]).convert("CMYK").save(source / "cmyk.jpg", quality=98)
+    (source / "link.png").symlink_to("x.png")
+    (source / "gone.png").symlink_to("nothing.png")
+    (source / "a" / "loop").symlink_to(source)
+    words = ("format=png", "split.val=0", "resolution=48")
+    for _ in range(2):  # the second call sees the output of the first
+        assert make(source, source / "out", *words) == 0
+    assert rows(source / "out") == {
+        "a/loop": "a link to a folder, which is not followed",
+        "gone.png": "cannot be read: No such file or directory",
+    }
+    shards = ShardSource("train-*.tar", source / "out", "none")
+    found = {
+        record.labels["source"]: (record.key, decode_image(record.image).astype(int))
+        for record in map(shards.read, range(len(shards.keys)))
+    }
+    keys = {name: key for name, (key, _) in found.items()}
+    assert keys == {
+        "x.png": "x", "a/x.png": "a__x", "a/b/x.png": "a__b__x", "link.png": "link",
+        "sixteen.png": "sixteen", "cmyk.jpg": "cmyk",
+    }  # fmt: skip
+    assert (found["link.png"][1] == found["x.png"][1]).all()
+    assert (found["sixteen.png"][1] == picture[..., ::-1]).all()
+    assert np.abs(found["cmyk.jpg"][1] - picture[..., ::-1]).mean() < 4
+
+
 def test_missing_words_empty_folders_and_foreign_shards(tmp_path, pictures, capsys):
     (tmp_path / "empty").mkdir()
     assert make(tmp_path / "empty", tmp_path / "out") == 2
     assert "No image below" in capsys.readouterr().err
+    for output in (pictures, pictures.parent):
+        assert make(pictures, output) == 2
+        assert "lies in output=" in capsys.readouterr().err
+    assert make(pictures / "small.png", tmp_path / "out") == 2
+    assert "is a file" in capsys.readouterr().err
     assert main(["source=x"]) == 2
     assert "output=... is missing" in capsys.readouterr().err
     (tmp_path / "file").write_text("")

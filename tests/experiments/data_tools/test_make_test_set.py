@@ -51,6 +51,40 @@ def test_pairs_follow_from_the_manifest(made):
     assert len({image["parameters"]["sigma_x"] for image in manifest["images"]}) == 12
 
 
+def test_own_settings_of_second_order(pictures, tmp_path, capsys):
+    own = tmp_path / "own.yaml"
+    own.write_text("preset: waveface\nnoise: [3, 4]\nthen: {preset: difface, sigma: [0.1, 2]}\n")
+    for workers in (1, 2):
+        words = (f"degradation={own}", f"workers={workers}")
+        assert make(pictures, tmp_path / f"{workers}", *words) == 0
+    assert files(tmp_path / "1") == files(tmp_path / "2")
+    manifest = read_json(tmp_path / "1" / "manifest.json")
+    settings = build_degradation(
+        {"preset": "waveface", "noise": [3, 4], "strength_scale": 0.1,
+         "then": {"preset": "difface", "sigma": [0.1, 2]}}
+    )  # fmt: skip
+    for image in manifest["images"]:
+        high, low = (
+            decode_image((tmp_path / "1" / part / f"{image['key']}.png").read_bytes())
+            for part in ("hq", "lq")
+        )
+        parameters = Parameters.from_dict(image["parameters"])
+        assert 3 <= parameters.noise <= 4 and parameters.then and not parameters.then.then
+        noise = rng_for(3, 0, image["key"], "noise")
+        np.testing.assert_array_equal(low, apply(high, parameters, noise))
+        np.testing.assert_array_equal(low, degrade(high, settings, 3, 0, image["key"]))
+    assert make(pictures, tmp_path / "1", f"degradation={own}", "workers=1") == 0  # kept
+    own.write_text("preset: waveface\n")
+    assert make(pictures, tmp_path / "1", f"degradation={own}") == 2
+    assert "other settings" in capsys.readouterr().err
+    for text, told in (("nois: 3", "did you mean noise"), ("[", "no YAML"), ("3", "no keys")):
+        own.write_text(text)
+        assert make(pictures, tmp_path / "x", f"degradation={own}") == 2
+        assert told in capsys.readouterr().err
+    assert make(pictures, tmp_path / "x", "degradation=nowhere.yaml") == 2
+    assert "nowhere.yaml cannot be read" in capsys.readouterr().err
+
+
 def test_a_finished_set_is_kept_and_anything_else_refused(made, pictures, capsys):
     before = files(made)
     assert make(pictures, made) == 0 and files(made) == before

@@ -2,13 +2,22 @@
 
 import shutil
 import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
+import cv2
 import pytest
 import torch
 
+from datamodules.portraits import render_portrait
+from datamodules.shards import write_shards
 from lightning_modules.distillation import OneStepDistillationModule
 from osdface.run_folder import read_status, update_status
+from tests.experiments.pipelines.conftest import fast_words
+
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def weights(run_dir: Path) -> dict[str, torch.Tensor]:
@@ -92,3 +101,37 @@ def test_a_checkpoint_of_another_vre_is_refused(run_fast, tmp_path, capsys) -> N
     assert "give vre.checkpoint=FOLDER" in capsys.readouterr().err
     assert run_fast("osdface", tmp_path / "w", **changes, **{"vre.checkpoint": "shipped:vre"}) == 2
     assert "another vre" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_killed_with_loader_workers_it_ends_at_the_same_weights(run_fast, tmp_path, cache_dir):
+    """The command itself, on shards with two workers, killed at three moments and repeated."""
+    shards = tmp_path / "shards"
+    pictures = ((f"p{n:04d}", render_portrait(3, n, 0, 64).image[..., ::-1], {}) for n in range(24))
+    encoded = ((key, cv2.imencode(".png", image)[1].tobytes(), {}) for key, image, _ in pictures)
+    write_shards(encoded, shards, "train", 7)
+    changes = {
+        "data": "shards", "data.urls": f"{shards}/*.tar", "data.val_count": 3,
+        "data.num_workers": 2, "scale.stage2.steps": 14, "scale.stage2.val_every": 5,
+        "scale.stage2.checkpoint_every": 2, "cache_dir": cache_dir,
+    }  # fmt: skip
+    assert run_fast("osdface", tmp_path / "whole", **changes) == 0  # stage 1 is cached then
+    killed = tmp_path / "killed"
+    words = fast_words(**changes, output_dir=killed)
+    command = [sys.executable, "-m", "experiments.run", "experiment=osdface", *words]
+    for wanted in (3, 6, 9):
+        process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
+        while process.poll() is None and steps_logged(killed) < wanted:
+            time.sleep(0.01)
+        process.kill()
+        assert process.wait() == -signal.SIGKILL
+    assert run_fast("osdface", killed, **changes) == 0
+    whole, resumed = weights(tmp_path / "whole"), weights(killed)
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+    assert len(whole) == len(resumed) > 0
+
+
+def steps_logged(run_dir: Path) -> int:
+    path = run_dir / "metrics.csv"
+    rows = path.read_text().splitlines()[1:] if path.exists() else []
+    return max((int(row.partition(",")[0] or 0) for row in rows), default=0)

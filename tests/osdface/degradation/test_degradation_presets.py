@@ -1,5 +1,7 @@
 """The presets' numbers, the parameters' distributions, and what a config may say."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -82,6 +84,29 @@ def test_own_ranges_without_a_preset():
     assert build_degradation(own) == Degradation((3, 5), (1, 2), (2, 2), (0, 1), (50, 60))
 
 
+def test_further_orders_by_config():
+    first, second = PRESETS["waveface"], replace(PRESETS["codeformer"], noise=(0, 5))
+    own = {"preset": "codeformer", "noise": [0, 5]}
+    assert build_degradation({"preset": "waveface", "then": own}) == replace(first, then=second)
+    three = build_degradation({"preset": "waveface", "then": [own, "difface"]})
+    assert three == replace(first, then=replace(second, then=PRESETS["difface"]))
+    small = build_degradation({"preset": "waveface", "then": [own], "strength_scale": 0.125})
+    assert small == replace(first.scaled(0.125), then=second.scaled(0.125))
+    assert build_degradation({"preset": "waveface", "then": []}) == first
+
+
+def test_a_further_order_draws_from_its_ranges_and_leaves_the_first_alone():
+    once = draw(build_degradation("waveface"), 1)[0]
+    chain = build_degradation({"preset": "waveface", "then": ["codeformer", "daefr_codebook"]})
+    assert replace(draw(chain, 1)[0], then=None) == once
+    drawn = draw(chain)
+    assert_uniform([p.then.sigma_x for p in drawn], 1, 15)
+    assert_uniform([p.then.down for p in drawn], 4, 30)
+    assert_uniform([p.then.then.noise for p in drawn], 0, 20)
+    pairs = np.array([(p.sigma_x, p.then.sigma_x, p.then.then.sigma_x) for p in drawn])
+    assert np.abs(np.corrcoef(pairs.T) - np.eye(3)).max() < 4 / np.sqrt(len(drawn))
+
+
 @pytest.mark.parametrize(
     ("config", "words"),
     [
@@ -96,6 +121,11 @@ def test_own_ranges_without_a_preset():
         ({"preset": "waveface", "kernel": [4, 5]}, "odd"),
         ({"preset": "waveface", "gray": 2}, "gray"),
         ({"sigma": [1, 2]}, "down, jpeg, kernel, noise"),
+        ({"preset": "waveface", "then": "wavface"}, "did you mean waveface"),
+        ({"preset": "waveface", "then": {"nois": [0, 1]}}, "did you mean noise"),
+        ({"preset": "waveface", "then": 2}, "preset names or mappings"),
+        ({"preset": "waveface", "then": [2]}, "preset names or mappings"),
+        ({"preset": "waveface", "then": {"preset": "difface", "strength_scale": 1}}, "Unknown key"),
     ],
 )
 def test_bad_settings_are_told_in_one_sentence(config, words):
