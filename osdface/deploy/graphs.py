@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -32,7 +33,8 @@ def check_packages() -> None:
     missing = [name for name in _ONNX_PACKAGES if importlib.util.find_spec(name) is None]
     if missing:
         raise UserError(
-            f"format=onnx needs {', '.join(missing)}: install the extra, pip install -e '.[export]'."
+            f"format=onnx needs {', '.join(missing)}, which the extra [export] brings: "
+            "pip install -e '.[export]'."
         )
 
 
@@ -78,6 +80,13 @@ def write_torch_export(program: torch.export.ExportedProgram, path: Path) -> Non
         torch.export.save(program, path)
 
 
+def _stable_sort(values: Any, stable: bool, dim: int, descending: bool = False) -> Any:
+    """aten.sort.stable in ONNX: TopK of all, which puts the lower index first where values tie."""
+    onnx = importlib.import_module("onnxscript").opset18
+    length = onnx.Shape(values, start=dim, end=dim + 1)
+    return onnx.TopK(values, length, axis=dim, largest=int(descending), sorted=1)
+
+
 def write_onnx(program: torch.export.ExportedProgram, path: Path) -> None:
     """Writes an ONNX file, not atomically; weights of more than 2 GB lie beside it as ``.data``.
 
@@ -92,6 +101,7 @@ def write_onnx(program: torch.export.ExportedProgram, path: Path) -> None:
             input_names=[INPUT],
             output_names=[OUTPUT],
             opset_version=OPSET,
+            custom_translation_table={torch.ops.aten.sort.stable: _stable_sort},
             verbose=False,
         )
         assert found is not None

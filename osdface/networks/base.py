@@ -182,7 +182,8 @@ def save_base(base: DiffusionBase, folder: str | Path, half_unet: bool = False) 
     if half_unet:
         base.unet.half()
     base.unet.save_pretrained(folder / "unet")
-    base.unet.to(dtype)
+    if half_unet:
+        base.unet.to(dtype)
     _scheduler(base.alphas_cumprod).save_pretrained(folder / "scheduler")
     for part in ("vae", "unet"):
         config = read_json(folder / part / "config.json")
