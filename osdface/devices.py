@@ -1,11 +1,13 @@
 """Where networks run, and how a batch is kept from changing a picture."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
 from torch.backends import cudnn
+
+from osdface.errors import UserError
 
 
 def default_device() -> torch.device:
@@ -13,6 +15,41 @@ def default_device() -> torch.device:
     if torch.cuda.is_available():
         return torch.device("cuda")
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def usable_device(name: torch.device | str | None, dtype: torch.dtype) -> torch.device:
+    """Returns a device on which tensors of ``dtype`` can be made.
+
+    Args:
+        name: Such as "cuda:1"; None takes :func:`default_device`.
+        dtype: What will be computed in.
+
+    Raises:
+        UserError: There is no such device, or it knows no such numbers (MPS no float64).
+    """
+    if not dtype.is_floating_point:
+        raise UserError(f"dtype={dtype} is wrong: networks compute in floats.")
+    try:
+        device = torch.device(name) if name is not None else default_device()
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise UserError(f"There is no device {name} here: cuda, cuda:1, mps, cpu.") from error
+    try:
+        torch.zeros(1, device=device, dtype=dtype).add(1)
+    except (RuntimeError, TypeError, NotImplementedError) as error:
+        raise UserError(f"{device} does not compute in {dtype}: take another dtype.") from error
+    return device
+
+
+def without_autocast(device: torch.device) -> AbstractContextManager[Any]:
+    """Returns a context without autocast; an empty one where there is none to switch off.
+
+    So an exported graph holds no trace of it, and devices that know no autocast work.
+    """
+    known = device.type in ("cpu", "cuda", "mps", "xpu")
+    if known and torch.is_autocast_enabled(device.type):
+        return torch.autocast(device.type, enabled=False)
+    return nullcontext()
 
 
 def _switches() -> list[tuple[Any, str, Any]]:

@@ -40,24 +40,31 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 
 
 @contextmanager
-def atomic_folder(path: str | Path) -> Iterator[Path]:
+def atomic_folder(path: str | Path, replace: bool = False) -> Iterator[Path]:
     """Yields a temporary folder beside ``path`` that is renamed onto it when the block succeeds.
 
-    If another process has meanwhile finished the same folder, that one is kept.
+    If another process has meanwhile finished the same folder, that one is kept; with ``replace``
+    a folder that is there is moved aside and removed once the new one is in its place.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+    aside = temporary.with_name(f"{temporary.name}.old")
     temporary.mkdir()
     try:
         yield temporary
+        if replace and path.is_dir():
+            os.replace(path, aside)
         try:
             os.replace(temporary, path)
         except OSError:
+            if aside.is_dir() and not path.exists():
+                os.replace(aside, path)
             if not path.is_dir():
                 raise
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        for folder in (temporary, aside):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def write_text(path: str | Path, text: str) -> None:

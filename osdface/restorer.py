@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from osdface.checkpoints.opening import open_restorer
-from osdface.devices import default_device, exact_inference
+from osdface.deploy.pipeline import RestorationPipeline
+from osdface.deploy.running import Run, build_run
+from osdface.devices import exact_inference, usable_device
 from osdface.errors import UserError
 from osdface.image_inputs import as_inputs, fit, unfit
 from osdface.networks.generator import OneStepGenerator
@@ -52,16 +54,19 @@ class Restorer:
         resolution: int,
         device: torch.device | str | None = None,
         dtype: torch.dtype = torch.float32,
+        exact: bool = True,
+        compile: bool = False,
+        cuda_graphs: bool = False,
     ) -> None:
-        """Takes over ``generator``: UNet and VAE go to ``dtype``, the prompt stays in float32."""
-        self.device = torch.device(device) if device is not None else default_device()
-        self.dtype, self.resolution = dtype, resolution
-        # The formula divides in float32; MPS knows no float64.
-        generator.alphas_cumprod = generator.alphas_cumprod.float()
-        self.generator: Any = generator.requires_grad_(False).eval().to(self.device)
-        # As plain modules: diffusers' own .to() warns of a precision that none of these needs.
-        for part in (self.generator.unet, self.generator.codec):
-            nn.Module.to(part, dtype)
+        """Takes over ``generator``: UNet and VAE go to ``dtype``, the prompt stays in float32.
+
+        The options are those of :meth:`from_pretrained`.
+        """
+        self.device = usable_device(device, dtype)
+        self.dtype, self.resolution, self.exact = dtype, resolution, exact
+        self.pipeline = RestorationPipeline(generator, dtype).place(self.device)
+        self.generator: Any = generator
+        self._run: Run = build_run(self.pipeline, self.device, exact, compile, cuda_graphs)
 
     @classmethod
     def from_pretrained(
@@ -72,12 +77,17 @@ class Restorer:
         base: str | Path | None = None,
         weights_dir: str | Path | None = None,
         vre: str | Path | None = None,
+        *,
+        exact: bool = True,
+        compile: bool = False,
+        cuda_graphs: bool = False,
     ) -> "Restorer":
         """Loads a trained restorer and merges its LoRA; nothing is ever downloaded.
 
         Args:
-            path: Export folder of stage 2; a run's ``.ckpt``; a folder with the three released
-                files; or "tiny", the shipped model of drawn 64 px portraits.
+            path: Export folder of stage 2; what ``experiments.export format=safetensors`` wrote;
+                a run's ``.ckpt``; a folder with the three released files; or "tiny", the shipped
+                model of drawn 64 px portraits.
             device: None takes CUDA, MPS or the CPU, whichever comes first.
             dtype: Of UNet and VAE; the VRE and the division of the one-step formula stay in
                 float32.
@@ -85,12 +95,19 @@ class Restorer:
                 the run is taken.
             weights_dir: Where a base is looked for that is no path.
             vre: Of a ``.ckpt`` without its run's export beside it: the stage-1 export.
+            exact: False trades the promise that batches do not change a picture for speed: the
+                VRE takes a batch at once, and TF32 is as the process has it.
+            compile: Compiles UNet and VAE by torch.compile, at the first call of each batch size;
+                the VRE is left alone, so the tokens stay the same.
+            cuda_graphs: Replays CUDA graphs, captured at the first call of each batch size.
 
         Raises:
-            UserError: Something is missing or does not belong together.
+            UserError: Something is missing or does not belong together, or there is no such
+                device, or the options need another one.
         """
+        usable_device(device, dtype)  # at once: loading takes a while
         generator, resolution = open_restorer(path, base, weights_dir, vre)
-        return cls(generator, resolution, device, dtype)
+        return cls(generator, resolution, device, dtype, exact, compile, cuda_graphs)
 
     def restore(
         self, images: Any, batch_size: int = 8, original_size: bool = False
@@ -127,18 +144,7 @@ class Restorer:
 
     def _restore(self, degraded: Tensor) -> tuple[Tensor, Tensor | None]:
         """Maps (B, 3, R, R) to restored images, in [-1, 1], and entries (B, 77, C)."""
-        generator, source = self.generator, self.generator.prompt_source
-        entries = None
-        with exact_inference():
-            if hasattr(source, "entries"):
-                # One by one: rounding depends on the batch, and at a near-tie of two entries the
-                # selection would jump. The VRE is a twentieth of the work.
-                entries = torch.cat([source.entries(image[None]) for image in degraded])
-                prompt = source.from_entries(entries)
-            else:
-                prompt = source(degraded)
-            latent = generator.codec.encode(degraded.to(self.dtype))
-            latent = generator.restore_latent(latent, prompt.to(self.dtype))
-            image = generator.codec.decode(latent.to(self.dtype)).float().clamp(-1, 1)
+        with exact_inference() if self.exact else torch.inference_mode():
+            image, entries = self._run(degraded)
         # Clones are no inference tensors: they may go into a computation with gradients.
         return image.clone(), None if entries is None else entries.clone()

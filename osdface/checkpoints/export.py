@@ -5,21 +5,31 @@
 the prompt have ``prompt.safetensors`` in place of the convolutions; not all of them have a VRE.
 
 Format version 2 may name another folder's VRE in place of a copy, such as ``"vre": "shipped:vre"``.
+
+Here is stage 2's; what both kinds share is in :mod:`osdface.checkpoints.folder`, stage 1's in
+:mod:`osdface.checkpoints.vre_export`. All of it can be imported from here.
 """
 
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import nn
 
-from osdface.checkpoints.released import load_released_embedder
+from osdface.checkpoints.folder import (
+    CONVS_FILE,
+    FORMAT_VERSION,
+    LORA_FILE,
+    PROMPT_FILE,
+    REFERENCE_VERSION,
+    VRE_FILE,
+    load_tensors,
+    read_config,
+    save_tensors,
+)
+from osdface.checkpoints.vre_export import load_vre, save_dictionary, save_vre
 from osdface.errors import UserError
-from osdface.files import read_json, write_json
-from osdface.networks.autoencoder import VQConfig
-from osdface.networks.embedder import VisualRepresentationEmbedder
+from osdface.files import write_json
 from osdface.networks.generator import OneStepGenerator
 from osdface.networks.lora import load_lora_state, lora_state
 from osdface.networks.prompts import (
@@ -29,154 +39,25 @@ from osdface.networks.prompts import (
     own_state,
     prompt_facts,
 )
-from osdface.paths import find_weight
 
-FORMAT_VERSION = 1
-REFERENCE_VERSION = 2  # written only where the VRE is a reference, so that 1 is read everywhere
-VRE_FILE = "vre.safetensors"
-CONVS_FILE = "prompt_convs.safetensors"
-PROMPT_FILE = "prompt.safetensors"
-LORA_FILE = "pytorch_lora_weights.safetensors"
-
-
-def save_tensors(state: dict[str, Tensor], path: Path) -> None:
-    """Writes tensors as a safetensors file, not atomically."""
-    save_file({key: value.detach().cpu().contiguous() for key, value in state.items()}, path)
-
-
-def load_tensors(path: Path) -> dict[str, Tensor]:
-    """Reads a safetensors file; a missing or broken one is a UserError."""
-    try:
-        return load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise UserError(f"{path} is missing or no safetensors file: {error}.") from error
-
-
-def read_config(folder: str | Path, kind: str | None = None) -> dict[str, Any]:
-    """Reads and checks the config.json of an export folder.
-
-    Args:
-        folder: The export folder.
-        kind: "vre" or "osdface" where only that will do; an "osdface" folder also holds a VRE.
-
-    Returns:
-        Its content. Where it names another folder's VRE, ``vre`` and ``input_range`` are that
-        one's, and ``vre_folder`` is the folder.
-
-    Raises:
-        UserError: It is no export folder, of a newer format, or of the wrong kind.
-    """
-    path = Path(folder) / "config.json"
-    if not path.is_file():
-        raise UserError(f"{folder} is no export folder: it has no config.json.")
-    try:
-        config = read_json(path)
-        version = int(config["format_version"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path} is no export configuration: it has no format_version.") from error
-    if version > REFERENCE_VERSION:
-        raise UserError(
-            f"{path} has format version {version}, this osdface reads up to {REFERENCE_VERSION}: "
-            "update osdface."
-        )
-    if kind is not None and config["kind"] == "dictionary":
-        raise UserError(
-            f"{folder} holds only the HQ dictionary: a VRE needs the LQ one, so name an export of "
-            "experiment=vre or experiment=association."
-        )
-    if kind == "osdface" and config["kind"] != "osdface":
-        raise UserError(f"{folder} holds only a VRE: name the export of a stage-2 run.")
-    if isinstance(config.get("vre"), str):
-        config |= _referenced_vre(config["vre"])
-    return config
-
-
-def _referenced_vre(name: str) -> dict[str, Any]:
-    """What config.json would say had the VRE been copied, and where its tensors are instead."""
-    folder = find_weight(name)
-    found = read_config(folder, "vre")
-    return {
-        "vre": found["vre"],
-        "input_range": found.get("input_range", [-1.0, 1.0]),
-        "vre_folder": str(folder),
-    }
-
-
-def save_vre(
-    folder: str | Path,
-    vre_config: VQConfig,
-    state: dict[str, Tensor],
-    extra: dict[str, Any] | None = None,
-    input_range: tuple[float, float] = (-1.0, 1.0),
-) -> None:
-    """Writes a stage-1 export: the LQ side that the VRE keeps.
-
-    Args:
-        folder: Target, created; make it atomic with :func:`osdface.files.atomic_folder`.
-        vre_config: Sizes.
-        state: State of a :class:`VisualRepresentationEmbedder`.
-        extra: Facts for config.json, such as how it was trained.
-        input_range: The embedder's.
-    """
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    save_tensors(state, folder / VRE_FILE)
-    facts = {
-        "format_version": FORMAT_VERSION,
-        "kind": "vre",
-        "vre": vre_config.to_dict(),
-        "input_range": list(input_range),
-    }
-    write_json(folder / "config.json", facts | (extra or {}))
-
-
-def save_dictionary(
-    folder: str | Path, vre_config: VQConfig, extra: dict[str, Any] | None = None
-) -> None:
-    """Writes the config.json of a stage-1 export of the HQ dictionary alone.
-
-    Args:
-        folder: Target, created; the dictionary itself is put beside it.
-        vre_config: Sizes.
-        extra: Further facts for config.json.
-    """
-    facts = {
-        "format_version": FORMAT_VERSION,
-        "kind": "dictionary",
-        "vre": vre_config.to_dict(),
-    }
-    write_json(Path(folder) / "config.json", facts | (extra or {}))
-
-
-def load_vre(folder: str | Path, count: int = 77) -> VisualRepresentationEmbedder:
-    """Reads the VRE of an export folder of either kind, or of the released file, in float32.
-
-    Args:
-        folder: Export folder, or ``associate_2.ckpt``.
-        count: Selected entries.
-
-    Raises:
-        UserError: The folder or a tensor of it is missing or does not fit; the first is named.
-    """
-    if Path(folder).is_file():
-        released = load_released_embedder(folder, count=count)
-        assert isinstance(released, VisualRepresentationEmbedder)
-        return released
-    config = read_config(folder, "vre")
-    if "vre" not in config:
-        raise UserError(f"{folder} holds no VRE: its prompt is the same for every image.")
-    low, high = config.get("input_range", (-1.0, 1.0))
-    embedder = VisualRepresentationEmbedder(
-        VQConfig.from_dict(config["vre"]), count, (float(low), float(high))
-    )
-    file = Path(config.get("vre_folder", folder)) / VRE_FILE
-    state = load_tensors(file)
-    own = embedder.state_dict()
-    for key in sorted(own.keys() | state.keys()):
-        if key not in own or key not in state or own[key].shape != state[key].shape:
-            raise UserError(f"{file}: tensor {key!r} is missing or does not fit.")
-    embedder.load_state_dict({key: value.float() for key, value in state.items()})
-    return embedder.requires_grad_(False).eval()
+__all__ = [
+    "CONVS_FILE",
+    "FORMAT_VERSION",
+    "LORA_FILE",
+    "PROMPT_FILE",
+    "REFERENCE_VERSION",
+    "VRE_FILE",
+    "check_base",
+    "load_prompt_source",
+    "load_restorer",
+    "load_tensors",
+    "load_vre",
+    "read_config",
+    "save_dictionary",
+    "save_restorer",
+    "save_tensors",
+    "save_vre",
+]
 
 
 def check_base(folder: str | Path, fingerprint: str) -> None:
@@ -206,25 +87,27 @@ def save_restorer(
         extra: Further facts for config.json.
     """
     folder = Path(folder)
+    facts = {"format_version": FORMAT_VERSION, "kind": "osdface"}
+    facts |= save_prompt_source(folder, generator)
+    save_tensors(lora_state(generator.unet), folder / LORA_FILE)
+    facts |= {"timestep": generator.timestep, "lora": lora, "base": base}
+    write_json(folder / "config.json", facts | (extra or {}))
+
+
+def save_prompt_source(folder: Path, generator: OneStepGenerator) -> dict[str, Any]:
+    """Writes VRE and prompt of a generator; returns what config.json has to say of them."""
     source: Any = generator.prompt_source
-    facts: dict[str, Any] = {"format_version": FORMAT_VERSION, "kind": "osdface"}
+    facts: dict[str, Any] = {}
     if (embedder := getattr(source, "embedder", None)) is not None:
         save_vre(folder, embedder.config, embedder.state_dict(), None, embedder.input_range)
         facts |= {"vre": embedder.config.to_dict(), "input_range": list(embedder.input_range)}
     folder.mkdir(parents=True, exist_ok=True)
-    prompt_dim = int(generator.unet.config.cross_attention_dim)
     file, prefix = _prompt_file(source.kind)
     state = {key.removeprefix(prefix): value for key, value in own_state(source).items()}
     if state:
         save_tensors(state, folder / file)
-    save_tensors(lora_state(generator.unet), folder / LORA_FILE)
-    facts |= {
-        "prompt": prompt_facts(source, prompt_dim),
-        "timestep": generator.timestep,
-        "lora": lora,
-        "base": base,
-    }
-    write_json(folder / "config.json", facts | (extra or {}))
+    prompt_dim = int(generator.unet.config.cross_attention_dim)
+    return facts | {"prompt": prompt_facts(source, prompt_dim)}
 
 
 def _prompt_file(kind: str) -> tuple[str, str]:
@@ -233,13 +116,13 @@ def _prompt_file(kind: str) -> tuple[str, str]:
 
 
 def load_prompt_source(folder: str | Path) -> nn.Module:
-    """Builds the trained prompt source of a stage-2 export, of whatever kind, in float32.
+    """Builds the trained prompt source of a restorer's folder, of whatever kind, in float32.
 
     Raises:
         UserError: The folder is of another kind, or a tensor is missing or does not fit.
     """
     folder = Path(folder)
-    facts = dict(read_config(folder, "osdface")["prompt"])
+    facts = dict(read_config(folder, "restorer")["prompt"])
     kind = facts.pop("kind", "distinct")
     if kind not in KINDS:
         raise UserError(f"{folder} has the unknown prompt {kind!r}: update osdface.")

@@ -1,7 +1,8 @@
 """From whatever a trained restorer lies in to a generator with merged LoRA.
 
-An export folder, a checkpoint of a run (:mod:`osdface.checkpoints.run_checkpoint`), the three
-released files (R), or the word ``tiny`` for the restorer that is shipped.
+An export folder, merged or of a run, a checkpoint of a run
+(:mod:`osdface.checkpoints.run_checkpoint`), the three released files (R), or the word ``tiny`` for
+the restorer that is shipped.
 """
 
 from dataclasses import dataclass
@@ -11,7 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from osdface.checkpoints.export import LORA_FILE, load_prompt_source, load_tensors, read_config
+from osdface.checkpoints.export import load_prompt_source
+from osdface.checkpoints.folder import LORA_FILE, MERGED, load_tensors, read_config
+from osdface.checkpoints.merged import BASE_FOLDER
 from osdface.checkpoints.released import load_released_embedder
 from osdface.checkpoints.run_checkpoint import read_run_checkpoint
 from osdface.errors import UserError
@@ -32,8 +35,8 @@ class TrainedParts:
 
     Attributes:
         prompt_source: In float32.
-        lora: Tensors in pipeline form.
-        lora_options: ``{"rank", "alpha", "targets"}``.
+        lora: Tensors in pipeline form; none where they are merged into the base.
+        lora_options: ``{"rank", "alpha", "targets"}``; empty where there are none.
         timestep: t of the one step.
         base: The base's path as its run named it; None where it is not known.
         fingerprint: The base's; empty where it is not known.
@@ -50,14 +53,15 @@ class TrainedParts:
 
 
 def read_export(folder: Path) -> TrainedParts:
-    """Reads an export folder of stage 2."""
-    config = read_config(folder, "osdface")
+    """Reads an export folder of stage 2, of a run or merged."""
+    config = read_config(folder, "restorer")
+    merged = config["kind"] == MERGED
     return TrainedParts(
         load_prompt_source(folder),
-        load_tensors(folder / LORA_FILE),
-        dict(config["lora"]),
+        {} if merged else load_tensors(folder / LORA_FILE),
+        {} if merged else dict(config["lora"]),
         int(config["timestep"]),
-        config["base"]["path"],
+        str(folder / BASE_FOLDER) if merged else config["base"]["path"],
         config["base"]["fingerprint"],
         config.get("resolution"),
     )
@@ -96,6 +100,8 @@ def read_parts(path: str | Path, vre: str | Path | None = None) -> TrainedParts:
 
 
 def _open_base(parts: TrainedParts, base: str | Path | None, weights_dir: Any) -> DiffusionBase:
+    if base is not None and not parts.lora_options:
+        raise UserError(f"base={base} does not belong here: a merged restorer brings its own.")
     name = parts.base if base is None else str(base)
     if name is None:
         raise UserError("The released files need base=FOLDER, Stable Diffusion 2.1-base.")
@@ -125,8 +131,8 @@ def open_restorer(
     """Builds a generator on the CPU in float32, its LoRA merged.
 
     Args:
-        path: Export folder of stage 2, ``.ckpt`` of a run, folder of the three released files, or
-            "tiny".
+        path: Export folder of stage 2, of a run or merged, ``.ckpt`` of a run, folder of the three
+            released files, or "tiny".
         base: Diffusers folder; None takes the one that the run named.
         weights_dir: Where a base is looked for that is no path.
         vre: Of a ``.ckpt`` without its run's export beside it: the VRE it was trained with.
@@ -141,9 +147,11 @@ def open_restorer(
     with torch.random.fork_rng(devices=[]):
         parts = read_parts(path, vre)
         found = _open_base(parts, base, weights_dir)
-        add_lora(found.unet, **parts.lora_options)
-    load_lora_state(found.unet, parts.lora)
-    merge_lora(found.unet)
+        if parts.lora_options:
+            add_lora(found.unet, **parts.lora_options)
+    if parts.lora_options:
+        load_lora_state(found.unet, parts.lora)
+        merge_lora(found.unet)
     generator = OneStepGenerator(found, parts.prompt_source.float(), parts.timestep)
     resolution = parts.resolution or found.unet.config.sample_size * found.codec.downsampling
     return generator.requires_grad_(False).eval(), int(resolution)

@@ -156,6 +156,18 @@ def build_base(unet: dict[str, Any] | None = None, vae: dict[str, Any] | None = 
     return DiffusionBase(model, codec, alphas_cumprod(DDPMScheduler(**SD_SCHEDULE)), "random")
 
 
+def _scheduler(wanted: Tensor) -> DDPMScheduler:
+    """Stable Diffusion's schedule, or where a base has another one, that one beta by beta."""
+    scheduler = DDPMScheduler(**SD_SCHEDULE)
+    own = alphas_cumprod(scheduler)
+    wanted = wanted.detach().double().cpu()
+    if own.shape == wanted.shape and torch.allclose(own, wanted, rtol=0, atol=1e-7):
+        return scheduler
+    betas = 1 - wanted / torch.cat([torch.ones(1, dtype=wanted.dtype), wanted[:-1]])
+    options = SD_SCHEDULE | {"beta_schedule": "linear", "num_train_timesteps": len(betas)}
+    return DDPMScheduler(**options, trained_betas=betas.tolist())
+
+
 def save_base(base: DiffusionBase, folder: str | Path, half_unet: bool = False) -> None:
     """Writes a base as a diffusers folder that :func:`load_base` reads.
 
@@ -170,8 +182,9 @@ def save_base(base: DiffusionBase, folder: str | Path, half_unet: bool = False) 
     if half_unet:
         base.unet.half()
     base.unet.save_pretrained(folder / "unet")
-    base.unet.to(dtype)
-    DDPMScheduler(**SD_SCHEDULE).save_pretrained(folder / "scheduler")
+    if half_unet:
+        base.unet.to(dtype)
+    _scheduler(base.alphas_cumprod).save_pretrained(folder / "scheduler")
     for part in ("vae", "unet"):
         config = read_json(folder / part / "config.json")
         config.pop("_name_or_path", None)  # a path of the machine that trained it

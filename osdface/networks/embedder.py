@@ -7,6 +7,7 @@ from typing import ClassVar, TypeVar
 import torch
 from torch import Tensor, nn
 
+from osdface.devices import without_autocast
 from osdface.networks.autoencoder import VQConfig, build_encoder
 from osdface.networks.selection import select_entries
 
@@ -43,7 +44,7 @@ class VisualRepresentationEmbedder(nn.Module):
     def selected(self, images: Tensor, select: Callable[[Tensor, Tensor], T]) -> T:
         """Returns ``select(tokens, codebook)`` of images (B, 3, H, W), at least in float32."""
         # Distances cancel in half precision, and a swapped near-tie changes the prompt.
-        with torch.autocast(images.device.type, enabled=False):
+        with without_autocast(images.device):
             tokens = self.tokens(images)
             dtype = torch.promote_types(tokens.dtype, torch.float32)
             return select(tokens.to(dtype), self.codebook.to(dtype))

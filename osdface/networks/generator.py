@@ -75,8 +75,10 @@ class OneStepGenerator(nn.Module):
 
     def restore_latent(self, degraded_latent: Tensor, prompt: Tensor) -> Tensor:
         """Maps z_L (B, C, h, w) and its prompt to z_H^ (B, C, h, w)."""
+        # A number would be copied from the host, which waits for the device at every call.
+        timestep = torch.full((), self.timestep, device=degraded_latent.device)
         noise = self.unet(
-            degraded_latent, self.timestep, encoder_hidden_states=prompt, return_dict=False
+            degraded_latent, timestep, encoder_hidden_states=prompt, return_dict=False
         )[0]
         return predicted_original(degraded_latent, noise, self.alphas_cumprod[self.timestep])
 

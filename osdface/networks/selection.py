@@ -1,7 +1,9 @@
 """Which dictionary entries represent an image: selections over tokens, without loops.
 
 All take tokens (B, N, C) and a codebook (K, C), work for any batch size without a host
-synchronisation, and give what a loop over tokens would.
+synchronisation, and give what a loop over tokens would. All of it exports to ONNX. Where distances
+are equal the first token and the first entry count, on every device and in ONNX: hence stable
+sorts, where a topk may choose as it likes.
 """
 
 from typing import Any
@@ -18,8 +20,8 @@ def _ranked(distance: Tensor, nearest: Tensor, entries: int, count: int) -> tupl
     best = torch.full(
         (distance.shape[0], entries), torch.inf, dtype=distance.dtype, device=distance.device
     ).scatter_reduce(1, nearest, distance, "amin")
-    value, order = best.topk(min(count, entries), dim=1, largest=False, sorted=True)
-    return best, order, value.isinf()
+    value, order = best.sort(dim=1, stable=True)
+    return best, order[:, :count], value[:, :count].isinf()
 
 
 def _rows(codebook: Tensor, order: Tensor, unused: Tensor, count: int) -> Tensor:
@@ -58,11 +60,11 @@ def select_with_positions(
     distance, nearest = squared_distances(tokens, codebook).min(-1)
     entries, (batch, number) = codebook.shape[0], distance.shape
     best, order, unused = _ranked(distance, nearest, entries, count)
-    token = torch.arange(number, device=tokens.device).expand(batch, -1)
+    # Numbers of tokens as floats, exact to 2**24: MPS and ONNX runtimes scatter no int64.
+    token = torch.arange(number, device=tokens.device, dtype=distance.dtype).expand(batch, -1)
     token = token.masked_fill(distance > best.gather(1, nearest), number)
-    first = torch.full((batch, entries), number, device=tokens.device)
-    first = first.scatter_reduce(1, nearest, token, "amin")
-    position = first.gather(1, order).masked_fill(unused, -1)
+    first = torch.full_like(best, number).scatter_reduce(1, nearest, token, "amin")
+    position = first.gather(1, order).masked_fill(unused, -1).long()
     position = pad(position, (0, count - position.shape[1]), value=-1)
     return _rows(codebook, order, unused, count), position
 

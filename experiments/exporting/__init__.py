@@ -1,0 +1,1 @@
+"""The exporting command: a restorer as one folder that others can run."""
