@@ -173,7 +173,8 @@ function startCurves({ parts, charts }) {
     else fillGroup(place);
   }
   const legend = document.querySelector(".legend");
-  for (const name of unique(parts.map((part) => part.name))) {
+  const used = new Set(charts.flatMap((chart) => chart.lines.map((line) => parts[line[0]].name)));
+  for (const name of used) {
     const { place } = parts.find((part) => part.name === name);
     const button = make("button", { type: "button", class: `c${place % 10}`, "aria-pressed": true }, name);
     button.addEventListener("click", () => {
