@@ -50,6 +50,7 @@ class Found:
 
     Attributes:
         folder: The run's folder.
+        references_folder: Its ``references``, or those of the ablation above a variant.
         config: Its ``config.yaml``, empty if absent or broken.
         environment: Its ``environment.json``, likewise.
         is_ablation: Whether ``rows`` are variants.
@@ -61,6 +62,7 @@ class Found:
     """
 
     folder: Path
+    references_folder: Path
     config: dict[str, Any]
     environment: dict[str, Any]
     is_ablation: bool
@@ -98,10 +100,12 @@ def last_validation(folder: Path) -> tuple[int, dict[str, float]]:
     return 0, {}
 
 
-def home_of_references(folder: Path) -> Path:
+def _home_of_references(folder: Path, config: dict[str, Any]) -> Path:
     """Returns the folder with ``references/``: the run's own, or that of its ablation above."""
-    above = (folder, folder.parent, folder.parent.parent)
-    return next((each for each in above if (each / "references").is_dir()), folder)
+    places = [folder]
+    if config.get("task") == "ablation":
+        places += [folder.parent, folder.parent.parent]
+    return next((each for each in places if (each / "references").is_dir()), folder)
 
 
 def read_folder(folder: str | Path, is_ablation: bool = False) -> Found:
@@ -123,10 +127,11 @@ def read_folder(folder: str | Path, is_ablation: bool = False) -> Found:
     # The folder of one variant holds the ablation's task in its configuration too.
     is_ablation |= config.get("task") == "ablation" and not has_status
     rows = read_variants(folder) if is_ablation else [_single(folder, config)]
-    home = home_of_references(folder)
+    home = _home_of_references(folder, config)
     present = {row.name for row in rows}
     return Found(
         folder,
+        home / "references",
         config,
         read_mapping(folder / "environment.json"),
         is_ablation,

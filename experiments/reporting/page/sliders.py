@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.reporting.grids import keys_below
-from experiments.reporting.page.found import Found, home_of_references
+from experiments.reporting.page.found import Found
 from experiments.reporting.page.markup import data_block, element, escape, section
 from experiments.reporting.page.pictures import Budget, data_uri
 from experiments.reporting.records import Row
@@ -28,7 +28,7 @@ def faces_data(found: Found, budget: Budget) -> tuple[dict[str, Any], int]:
 
     Faces stand in the order of their keys; a column without any picture is left out.
     """
-    references = home_of_references(found.folder) / "references" / "samples"
+    references = found.references_folder / "samples"
     folders = [("LQ", references / "lq"), *((row.name, samples_of(row)) for row in found.rows)]
     folders.append(("HQ", references / "hq"))
     columns = [(name, folder) for name, folder in folders if folder and keys_below(folder)]

@@ -6,12 +6,16 @@ import io
 import json
 import re
 import statistics
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from experiments import report
+from experiments.ablation.closing import closing_lines
+from experiments.ablation.jobs import run_single
+from experiments.reporting import write_report
 from experiments.reporting.page import write_page
 from experiments.reporting.page.curves import thinned
 from experiments.reporting.page.found import read_folder
@@ -226,6 +230,32 @@ def test_json_in_the_page_cannot_end_its_element():
     )
     with pytest.raises(ValueError):
         data_block("x", float("nan"))
+
+
+def test_the_report_of_an_ablation_has_the_page_and_says_where_it_is(output, monkeypatch):
+    monkeypatch.setattr("experiments.reporting.ablation.ablation_chart", lambda *args: None)
+    monkeypatch.setattr("experiments.reporting.ablation.curves_chart", lambda *args: False)
+    output.run("mse")
+    write_report(output.path)
+    assert "[report.html](report.html)" in (output.path / "summary.md").read_text()
+    assert "page     report.html" in closing_lines(output.path)
+
+
+def test_a_page_that_cannot_be_made_hides_neither_result_nor_error(output, monkeypatch, capsys):
+    output.write("config.yaml", "experiment: osdface\n")
+    cfg = SimpleNamespace(mode="fit", task="osdface")
+
+    def run(cfg, folder):
+        raise UserError("the run's own sentence")
+
+    monkeypatch.setattr("experiments.cli.tasks.load", lambda task: run)
+    with pytest.raises(UserError, match="own sentence"):
+        run_single(cfg, output.path)
+    assert "own sentence" in (output.path / "report.html").read_text("utf-8")
+    monkeypatch.setattr("experiments.reporting.page.write_page", lambda folder: 1 / 0)
+    with pytest.raises(UserError, match="own sentence"):
+        run_single(cfg, output.path)
+    assert "could not be written: ZeroDivisionError" in capsys.readouterr().err
 
 
 def test_broken_files_do_no_harm(output):
