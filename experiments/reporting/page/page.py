@@ -34,6 +34,9 @@ from osdface.files import write_text
 PAGE = "report.html"
 # Characters of data URIs. With curves and text the page stays below 15 MB.
 FACES_BUDGET, GALLERY_BUDGET = 8_000_000, 3_500_000
+_NOSCRIPT = element(
+    "noscript", element("p", "Faces and curves need JavaScript; figures do not.", class_="note")
+)
 _HERE = Path(__file__).parent
 _SCRIPTS = ("curves.js", "script.js")
 _TITLES = {
@@ -92,7 +95,7 @@ def page_html(found: Found) -> str:
     body = (
         element("header", element("h1", escape(title)), _facts(found))
         + element("nav", *links, aria_label="Parts of this page")
-        + element("main", _trouble(found), *(html for _, _, html in sections))
+        + element("main", _NOSCRIPT, _trouble(found), *(html for _, _, html in sections))
         + _footer(found)
         + f"<script>{script}</script>"
     )

@@ -65,7 +65,8 @@ def _sortable(value: float | None) -> float | None:
 
 def chip(status: str) -> str:
     """Returns a status as a small coloured word."""
-    return element("span", escape(status), class_=f"chip {escape(status.split()[0])}")
+    kind = next(iter(status.split()), "")
+    return element("span", escape(status), class_=f"chip {kind}")
 
 
 def best_texts(rows: Sequence[Row]) -> dict[str, str]:
