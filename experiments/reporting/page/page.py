@@ -8,16 +8,9 @@ from experiments.reporting.page.curves import curves_section
 from experiments.reporting.page.found import Found, read_folder
 from experiments.reporting.page.gallery import gallery_section
 from experiments.reporting.page.glance import glance
-from experiments.reporting.page.markup import (
-    code,
-    element,
-    escape,
-    folded,
-    section,
-    security_policy,
-)
+from experiments.reporting.page.markup import element, escape, folded, section, security_policy
 from experiments.reporting.page.pictures import Budget
-from experiments.reporting.page.settings import settings_section, traceback_of
+from experiments.reporting.page.settings import settings_section
 from experiments.reporting.page.sliders import faces_section
 from experiments.reporting.page.tables import (
     chip,
@@ -26,7 +19,7 @@ from experiments.reporting.page.tables import (
     published_section,
     results_table,
 )
-from experiments.reporting.records import SeedRun
+from experiments.reporting.page.trouble import trouble
 from experiments.reporting.tables import duration
 from experiments.reporting.variants import is_of_vre
 from osdface.files import write_text
@@ -95,7 +88,7 @@ def page_html(found: Found) -> str:
     body = (
         element("header", element("h1", escape(title)), _facts(found))
         + element("nav", *links, aria_label="Parts of this page")
-        + element("main", _NOSCRIPT, _trouble(found), *(html for _, _, html in sections))
+        + element("main", _NOSCRIPT, trouble(found), *(html for _, _, html in sections))
         + _footer(found)
         + f"<script>{script}</script>"
     )
@@ -123,33 +116,6 @@ def _facts(found: Found) -> str:
     facts.append(f"{duration(seconds)} of training" if seconds else "")
     words = " · ".join(escape(fact) for fact in facts if fact)
     return element("p", *chips, " ", element("span", words), class_="facts")
-
-
-def _trouble(found: Found) -> str:
-    """What did not finish, and why."""
-    items = []
-    for row in found.rows:
-        causes: dict[tuple[str, str], list[SeedRun]] = {}
-        for run in row.runs:
-            if not run.finished:
-                causes.setdefault((run.status, run.reason or "no reason recorded"), []).append(run)
-        for (status, reason), runs in causes.items():
-            seeds = ", ".join(run.folder.name for run in runs) if len(row.runs) > 1 else ""
-            name = element("strong", escape(f"{row.name} {seeds}".strip()))
-            text = traceback_of(runs[0].folder)
-            more = folded("Traceback", code(text)) if text else ""
-            items.append(
-                element("li", element("p", name, " ", chip(status), " ", escape(reason)), more)
-            )
-    items += [
-        element("li", element("p", element("strong", escape(name)), " ", chip("not started")))
-        for name in found.absent
-    ]
-    if not items:
-        return ""
-    return element(
-        "aside", element("h2", "Not finished"), element("ul", *items), aria_label="Not finished"
-    )
 
 
 def results_section(found: Found) -> str:

@@ -1,7 +1,6 @@
 """How the run was made: command, configuration, what differs between variants, machine."""
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import yaml
@@ -82,12 +81,3 @@ def settings_section(found: Found) -> str:
         ]
         parts.append(folded("Environment", element("dl", *items)))
     return section("How it was made", "settings", *parts) if any(parts) else ""
-
-
-def traceback_of(folder: Path, limit: int = 20_000) -> str:
-    """Returns the end of a run's ``error.txt``, empty if there is none."""
-    try:
-        text = (folder / "error.txt").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""
-    return text if len(text) <= limit else f"…{text[-limit:]}"
