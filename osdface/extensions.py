@@ -1,5 +1,6 @@
 """Losses and metrics in files of their own, found by the file's name."""
 
+from collections.abc import Callable
 from importlib import import_module
 from importlib.util import find_spec
 from typing import TypeVar
@@ -7,8 +8,10 @@ from typing import TypeVar
 Base = TypeVar("Base")
 
 
-def find_class(package: str, name: str, base: type[Base]) -> type[Base] | None:
+def find_class(package: str, name: str, base: type[Base]) -> Callable[[], Base] | None:
     """Returns the class called ``name`` of the module ``package.name``, None if there is none.
+
+    It is built without arguments.
 
     Args:
         package: Where the file is, such as ``osdface.losses``.
