@@ -1,7 +1,10 @@
 """What all tests share: a quiet, offline, single-threaded environment and the private test data."""
 
 import os
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 # Before torch is imported anywhere. Two busy processes with two threads each are far slower than
 # two with one; a missing file must not cost retries over the network.
@@ -45,3 +48,17 @@ def shared_data() -> Path:
     if not (folder / "data").is_dir():
         pytest.skip(f"no private test data at {folder} (set OSDFACE_SHARED)")
     return folder
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Any]:
+    """Yields a headless playwright Browser; skips where playwright or Chromium is missing."""
+    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "chrome"))), None)
+    with api.sync_playwright() as playwright:
+        try:
+            browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
+        except api.Error as error:
+            pytest.skip(f"Chromium does not start: {str(error).splitlines()[0]}")
+        yield browser
+        browser.close()

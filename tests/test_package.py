@@ -15,6 +15,8 @@ METADATA = ["setup.cfg", "pyproject.toml", "README.md", "LICENSE", "NOTICE"]
 DATA_PATTERNS = [
     "experiments/**/*.yaml",
     "experiments/**/*.csv",
+    "experiments/**/*.css",
+    "experiments/**/*.js",
     "experiments/slurm/**/*",
     "osdface/assets/**/*",
 ]

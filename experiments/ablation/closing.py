@@ -8,6 +8,7 @@ _FILES = {
     "tables": ("ablation.md", "ablation.csv", "published.md"),
     "pictures": ("comparison.png", "ablation.png"),
     "summary": ("summary.md",),
+    "page": ("report.html",),
     "weights": ("export",),
     "figures": ("metrics.json", "metrics.csv"),
 }

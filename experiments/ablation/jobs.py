@@ -1,5 +1,6 @@
 """One run that keeps its own books: status, duration, reason of failure."""
 
+import sys
 import time
 import traceback
 from collections.abc import Callable
@@ -78,9 +79,29 @@ def run_single(cfg: DictConfig, folder: Path) -> int:
         print("This run is finished: nothing to do.")
         return 0
     task = cfg.task if cfg.mode == "fit" else f"{cfg.task}.evaluate"
-    metrics = with_status(folder, lambda: tasks.load(task)(cfg, folder))
+
+    def work() -> dict[str, float]:
+        metrics = tasks.load(task)(cfg, folder)
+        if metrics and not is_follower():
+            write_json(folder / "metrics.json", metrics)
+        return metrics
+
+    try:
+        metrics = with_status(folder, work)
+    finally:
+        # Also after an error or Ctrl-C: what is on disk is worth a look.
+        if not is_follower():
+            _write_page(folder)
     if cfg.mode != "fit" and not is_follower():
         print("  ".join(f"{name} {value:.4f}" for name, value in metrics.items()))
-    if metrics and not is_follower():
-        write_json(folder / "metrics.json", metrics)
     return 0
+
+
+def _write_page(folder: Path) -> None:
+    """Writes ``report.html``; a fault in it must hide neither the run's result nor its error."""
+    from experiments.reporting.page import write_page  # only now: it imports torch
+
+    try:
+        write_page(folder)
+    except Exception as error:
+        print(f"{folder / 'report.html'} could not be written: {one_line(error)}", file=sys.stderr)

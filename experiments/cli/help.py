@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 from experiments.cli.groups import CONF, GROUPS, options
+from experiments.cli.variants import TERMS
 
 _ENTRY = re.compile(r"(?P<indent> *)(?P<key>\w+):(?P<value>[^#]*?)(?:\s+#\s*(?P<comment>.*))?$")
 _HEAD = """\
@@ -54,7 +55,7 @@ def help_text() -> str:
         lines += ["", f"{group}="]
         lines += [f"  {name:22} {line}" for name, line in options(group).items()]
         if group == "variant":
-            more = "any combination of id, ea_dists, gan, ea_lpips, dists"
+            more = f"any combination of {', '.join(TERMS)}"
             lines += [f"  {'mse+id+gan':22} {more}"]
     lines += ["", "keys [default]:", *_rows(_keys(CONF / "config.yaml"))]
     # The trainers and loggers have the same keys: those of the default stand for all.

@@ -6,7 +6,10 @@ A loss ablation's are in ``conf/variant``; a generated name lists the terms that
 
 from collections.abc import Iterable
 from itertools import combinations
+from pathlib import Path
 from typing import Any
+
+import yaml
 
 from experiments.cli.suggest import unknown
 from osdface.errors import UserError
@@ -24,14 +27,17 @@ VRE = (
     "none",
 )
 LOSS_GROUP, VRE_GROUP = "variant", "vre_variant"
-# Short name in a generated variant -> key in `losses`; the first four are crossed by `factorial`.
-TERMS = {
-    "id": "identity",
-    "ea_dists": "ea_dists",
-    "gan": "gan",
-    "ea_lpips": "ea_lpips",
-    "dists": "dists",
-}
+_SHORT = {"identity": "id"}
+
+
+def _terms() -> dict[str, str]:
+    config = yaml.safe_load((Path(__file__).parents[1] / "conf/config.yaml").read_text("utf-8"))
+    keys = [key for key in config["losses"] if key not in ("mse", "weights")]
+    return {_SHORT.get(key, key): key for key in keys}
+
+
+# Short name in a generated variant -> key in `losses` of config.yaml, in its order.
+TERMS = _terms()
 FACTORIAL_TERMS = ("id", "ea_dists", "gan", "ea_lpips")
 
 

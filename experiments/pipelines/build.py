@@ -10,7 +10,7 @@ from torch import nn
 from datamodules.faces import FaceDataModule
 from osdface.errors import UserError
 from osdface.losses import WeightedLosses, build_loss
-from osdface.metrics import RestorationMetrics
+from osdface.metrics import RestorationMetrics, build_metric
 from osdface.networks.autoencoder import VQConfig
 from osdface.networks.base import DiffusionBase, build_base, load_base
 from osdface.networks.identity import load_identity
@@ -82,14 +82,19 @@ def build_metrics(cfg: DictConfig) -> RestorationMetrics:
             "score with another one."
         )
     perceptual = build_perceptual(cfg, "dists", chosen.perceptual_metric)
-    return RestorationMetrics(perceptual, load_identity(chosen.identity_metric, cfg.weights_dir))
+    identity = load_identity(chosen.identity_metric, cfg.weights_dir)
+    return RestorationMetrics(perceptual, identity, [build_metric(name) for name in cfg.metrics])
 
 
 def loss_weights(cfg: DictConfig) -> dict[str, float]:
-    """Returns the weight of every term: the variant's factor times lambda; zeros are left out."""
+    """Returns the weight of every term: the variant's factor times lambda; zeros are left out.
+
+    A term without a lambda weighs what its factor says.
+    """
     terms = plain(cfg.losses)
     lambdas = terms.pop("weights")
-    weights = {name: float(factor) * float(lambdas[name]) for name, factor in terms.items()}
+    lambdas = {name: float(lambdas.get(name, 1.0)) for name in terms}
+    weights = {name: float(factor) * lambdas[name] for name, factor in terms.items()}
     return {name: weight for name, weight in weights.items() if weight}
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from datamodules.faces import FaceDataModule
+from experiments.cli.ranks import is_follower
 from experiments.pipelines import stage1, stage2
 from experiments.pipelines.build import open_base, vq_config
 from experiments.pipelines.fitting import build_trainer, load_weights, seed_everything
@@ -15,6 +16,7 @@ from lightning_modules.stepped import SteppedModule
 from osdface.checkpoints.export import check_base, load_restorer
 from osdface.checkpoints.pickles import load_pickle
 from osdface.errors import UserError
+from osdface.files import write_json
 from osdface.networks.base import DiffusionBase
 from osdface.networks.prompts import VISUAL_KINDS
 from osdface.paths import find_weight
@@ -55,6 +57,9 @@ def evaluate_restorer(cfg: DictConfig, output_dir: Path) -> dict[str, float]:
         load_restorer(checkpoint, module.generator)
     else:
         load_weights(state, module, str(checkpoint))
+    if not is_follower():
+        # What measures the figures stands beside them, stand-ins named.
+        write_json(output_dir / "references" / "specification.json", module.metrics.specification())
     return _score(cfg, module, stage2.build_data(cfg))
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from experiments.reporting.charts import ablation_chart, curves_chart
 from experiments.reporting.grids import comparison_grid
+from experiments.reporting.page import write_page
 from experiments.reporting.published import published_markdown
 from experiments.reporting.records import (
     METRICS,
@@ -30,7 +31,8 @@ def write_report(output_dir: str | Path, order: Sequence[str] | None = None) -> 
     Reads nothing but ``output_dir`` and works with any subset of finished variants. ``order``:
     the variants' order, by default that of ``output_dir/config.yaml``. Files: ``ablation.csv``,
     ``ablation.md``, ``ablation.png``, ``curves.png``, ``comparison.png``, ``published.md`` (of
-    the losses only), ``summary.md``; a picture without anything to show is not written.
+    the losses only), ``summary.md``, ``report.html``; a picture without anything to show is not
+    written.
     """
     output_dir = Path(output_dir)
     if not output_dir.is_dir():
@@ -57,6 +59,7 @@ def write_report(output_dir: str | Path, order: Sequence[str] | None = None) -> 
     wanted = list(order if order is not None else configured_variants(output_dir))
     text = summary_markdown(references, variants, wanted, table, pictures, published)
     write_text(output_dir / "summary.md", text)
+    write_page(output_dir, is_ablation=True)
     return [row.name for row in variants if row.failed]
 
 

@@ -26,10 +26,15 @@ no row here corresponds to a row there.
 """
 
 
-def published_markdown() -> str:
-    """Returns ``published.md``: the published rows by number, never beside ours."""
+def published_rows() -> list[dict[str, str]]:
+    """Returns the published rows as text, by number; the last one is the published model."""
     with open(TABLE, newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    lines = [[row["row"], *(row[key] for key, _ in COLUMNS)] for row in rows]
-    lines[-1][0] += " (published model)"
+    rows[-1]["row"] += " (published model)"
+    return rows
+
+
+def published_markdown() -> str:
+    """Returns ``published.md``: the published rows by number, never beside ours."""
+    lines = [[row["row"], *(row[key] for key, _ in COLUMNS)] for row in published_rows()]
     return TEXT + markdown_table(["row", *(label for _, label in COLUMNS)], lines)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from experiments.reporting.page import PAGE
 from experiments.reporting.records import METRICS, Metric, Row
 from experiments.reporting.tables import duration, markdown_table
 
@@ -56,7 +57,8 @@ def summary_markdown(
     published: bool = True,
 ) -> str:
     """Returns the one page to read first."""
-    parts = ["# Summary\n", "\n".join(counts(variants, wanted)) + "\n", table]
+    parts = ["# Summary\n", f"To look at: [{PAGE}]({PAGE}), in a browser.\n"]
+    parts += ["\n".join(counts(variants, wanted)) + "\n", table]
     reasons = [f"- `{row.name}`: {row.reason}" for row in variants if row.reason]
     if reasons:
         parts.append("## Not finished\n\n" + "\n".join(reasons) + "\n")

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from osdface.errors import UserError
+from osdface.extensions import find_class
 from osdface.losses.dists import DISTS
 from osdface.losses.edge_aware import EdgeAware
 from osdface.losses.identity import IdentityLoss
@@ -34,13 +35,16 @@ def build_loss(
     """Returns a loss that maps (restored, target), (B, 3, H, W) in [-1, 1], to a scalar.
 
     Args:
-        name: One of ``LOSS_NAMES``.
+        name: One of ``LOSS_NAMES``, or a file of this folder with a class of that ``name``.
         trunk: Feature trunk of the perceptual losses.
         identity: Recognition network of the identity loss.
 
     Raises:
         UserError: The name is unknown, or the network that the loss needs is None.
     """
+    own = find_class(__name__, name, nn.Module) if name not in LOSS_NAMES else None
+    if own is not None:
+        return own()
     if name not in LOSS_NAMES:
         near = difflib.get_close_matches(name, LOSS_NAMES, n=len(LOSS_NAMES), cutoff=0.0)
         raise UserError(f"Unknown loss {name!r}: the nearest names are {', '.join(near)}.")

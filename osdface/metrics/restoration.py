@@ -1,7 +1,10 @@
 """All figures of a restoration in one metric."""
 
+from collections.abc import Sequence
+
 from torch import Tensor, nn
 
+from osdface.errors import UserError
 from osdface.metrics.identity import IdentitySimilarity
 from osdface.metrics.per_image import PerImageMean
 from osdface.metrics.perceptual import PerceptualDistance
@@ -20,15 +23,24 @@ class RestorationMetrics(PerImageMean):
     Args:
         perceptual: A perceptual loss module, or None to leave its figure out.
         identity: A recognition network, or None to leave both identity figures out.
+        more: Further metrics, whose figures follow.
     """
 
-    def __init__(self, perceptual: nn.Module | None, identity: IdentityEncoder | None) -> None:
+    def __init__(
+        self,
+        perceptual: nn.Module | None,
+        identity: IdentityEncoder | None,
+        more: Sequence[PerImageMean] = (),
+    ) -> None:
         parts: list[PerImageMean] = [PixelMetrics()]
         parts += [] if perceptual is None else [PerceptualDistance(perceptual)]
         parts += [] if identity is None else [IdentitySimilarity(identity)]
         found = {name for part in parts for name in part.names}
-        super().__init__(tuple(name for name in NAMES if name in found))
-        self.parts = nn.ModuleList(parts)
+        further = [name for part in more for name in part.names]
+        if doubled := {name for name in further if name in found or further.count(name) > 1}:
+            raise UserError(f"Two metrics have a figure {min(doubled)!r}: name one differently.")
+        super().__init__((*(name for name in NAMES if name in found), *further))
+        self.parts = nn.ModuleList([*parts, *more])
 
     def per_image(self, restored: Tensor, target: Tensor) -> dict[str, Tensor]:
         restored, target = restored.clamp(-1, 1), target.clamp(-1, 1)

@@ -36,7 +36,7 @@ MADE = {
 def test_runs_to_its_end(experiment, run_fast, tmp_path) -> None:
     output = tmp_path / "out put=1"  # a path that Hydra's grammar would stumble over
     assert run_fast(experiment, output, **NEEDED.get(experiment, {})) == 0
-    for name in ["config.yaml", "environment.json", *MADE[experiment]]:
+    for name in ["config.yaml", "environment.json", "report.html", *MADE[experiment]]:
         assert (output / name).is_file(), name
 
 
@@ -93,6 +93,8 @@ def test_export_folder_gives_the_same_figures_as_the_checkpoint(
     assert run_fast("osdface", tmp_path / "v", mode="test", checkpoint=export) == 0
     before, after = (read_json(f / "metrics.json") for f in (osdface_run, tmp_path / "v"))
     assert before["psnr"] == pytest.approx(after["psnr"], abs=1e-4)
+    page = (tmp_path / "v" / "report.html").read_text("utf-8")
+    assert f"{after['psnr']:.2f}" in page and "tiny_b (stand-in)" in page
 
 
 def test_a_broken_checkpoint_is_a_sentence(run_fast, tmp_path, capsys) -> None:
