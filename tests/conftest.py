@@ -1,7 +1,10 @@
 """What all tests share: a quiet, offline, single-threaded environment and the private test data."""
 
 import os
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 # Before torch is imported anywhere. Two busy processes with two threads each are far slower than
 # two with one; a missing file must not cost retries over the network.
@@ -45,3 +48,18 @@ def shared_data() -> Path:
     if not (folder / "data").is_dir():
         pytest.skip(f"no private test data at {folder} (set OSDFACE_SHARED)")
     return folder
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Any]:
+    """Returns a headless Chromium, playwright's Browser; without either the test is skipped."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    names = ("chromium", "google-chrome", "chromium-browser")
+    path = next(filter(None, map(shutil.which, names)), None)
+    if path is None:
+        pytest.skip("no Chromium on PATH")
+    with playwright.sync_playwright() as driver:
+        # Without its sandbox: containers often forbid it, and only our own pages are opened.
+        browser = driver.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield browser
+        browser.close()
