@@ -35,8 +35,8 @@ def sweep(folder: Path, seconds: float) -> int:
     Gradio's own ``delete_cache`` knows of finished uploads alone: one that was cut off stays.
     """
     deleted, oldest = 0, time.time() - seconds
-    for root, _, names in os.walk(folder, topdown=False):
-        for name in names:
+    for root, folders, names in os.walk(folder, topdown=False):
+        for name in names + [name for name in folders if Path(root, name).is_symlink()]:
             path = Path(root, name)
             # A visitor's second event may be deleting or renaming it just now.
             try:

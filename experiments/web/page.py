@@ -63,6 +63,7 @@ class Page:
             inputs = [photo, model, kind, preset, strength, seed]
             hidden: dict[str, Any] = {"api_visibility": "private"}
             heavy = hidden | {"concurrency_limit": 2, "concurrency_id": "restore"}
+            heavy |= {"show_progress_on": outputs[0]}
             blocks.load(self.example, None, outputs, **hidden)
             model.change(self.about, model, [about, strength], **hidden)
             gr.on([photo.upload, button.click], self.restore, inputs, outputs, **heavy)

@@ -105,4 +105,4 @@ def _mega(pixels: int) -> str:
 def _damaged(error: Exception) -> UserError:
     """Pillow's decoders raise anything on damaged files; the log tells it from our own mistakes."""
     _log.warning("a file that could not be decoded: %r", error)
-    return UserError(f"The file cannot be read: it is damaged ({type(error).__name__}).")
+    return UserError("The file cannot be read: it is damaged or cut off.")
