@@ -8,6 +8,7 @@ import torch
 from experiments.restoring.processes import named_device
 from experiments.web.models import Model, load_models
 from experiments.web.work import Studio
+from osdface.checkpoints.opening import TINY
 from osdface.errors import UserError
 from osdface.faces import FaceDetector
 from osdface.faces.detection import WEIGHTS, find_detector
@@ -26,6 +27,10 @@ def open_studio(values: Mapping[str, Any]) -> tuple[Studio, list[str]]:
     paths = [path.strip() for path in values["checkpoint"].split(",") if path.strip()]
     if not paths:
         raise UserError("checkpoint= names nothing: give an export folder, a .ckpt, or tiny.")
+    if values["base"] is not None and set(paths) == {TINY}:
+        raise UserError(
+            "base= is only for a trained model: give its checkpoint=, tiny has its own."
+        )
     models = load_models(
         paths,
         device=values["device"],
