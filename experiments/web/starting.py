@@ -28,9 +28,7 @@ def open_studio(values: Mapping[str, Any]) -> tuple[Studio, list[str]]:
     if not paths:
         raise UserError("checkpoint= names nothing: give an export folder, a .ckpt, or tiny.")
     if values["base"] is not None and set(paths) == {TINY}:
-        raise UserError(
-            "base= is only for a trained model: give its checkpoint=, tiny has its own."
-        )
+        raise UserError("base= is only for a trained model, but checkpoint= names none.")
     models = load_models(
         paths,
         device=values["device"],
