@@ -4,7 +4,6 @@ import html
 import logging
 import random
 from collections.abc import Sequence
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +43,7 @@ class Page:
     def __init__(self, studio: Studio, folder: Path, minutes: float) -> None:
         self.studio, self.folder, self.minutes = studio, folder, minutes
         self.first = next(iter(studio.models))
+        self._first_result = _example(studio)
 
     def build(self) -> gr.Blocks:
         """Returns the page; its look is given to ``launch``."""
@@ -156,7 +156,7 @@ class Page:
 
     def example(self) -> list[Any]:
         """What is shown before anything is dropped."""
-        return self._shown(_example(self.studio), None)
+        return self._shown(self._first_result, None)
 
     def _shown(self, result: Result, by: str | None) -> list[Any]:
         pair = tuple(str(save_png(self.folder, name, image)) for name, image in (
@@ -180,9 +180,7 @@ class Page:
         return [None, said(sentence, wrong=True) if sentence else "", *hidden, None]
 
 
-@cache
 def _example(studio: Studio) -> Result:
     model = studio.models[TINY_NAME]
     data = draw_portrait(_EXAMPLE_PERSON)
-    order = Order(data, TINY_NAME, False, _EXAMPLE_PRESET, model.strength)
-    return studio.restore(order)
+    return studio.restore(Order(data, TINY_NAME, False, _EXAMPLE_PRESET, model.strength))

@@ -42,6 +42,8 @@ def free_port(host: str, port: int) -> int:
     Raises:
         UserError: None of them is, or this machine has no such address.
     """
+    if ":" in host:
+        raise UserError(f"host={host} is wrong: give an IPv4 address or a name.")
     tried = range(port, min(port + _PORTS_TRIED, 2**16)) if port else (0,)
     for each in tried:
         try:

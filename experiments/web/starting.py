@@ -1,6 +1,7 @@
 """From the command's keys to the loaded networks."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -29,6 +30,9 @@ def open_studio(values: Mapping[str, Any]) -> tuple[Studio, list[str]]:
         raise UserError("checkpoint= names nothing: give an export folder, a .ckpt, or tiny.")
     if values["base"] is not None and set(paths) == {TINY}:
         raise UserError("base= is only for a trained model, but checkpoint= names none.")
+    folder = values["weights_dir"]
+    if folder is not None and not Path(folder).is_dir():
+        raise UserError(f"weights_dir={folder} is no folder.")
     models = load_models(
         paths,
         device=values["device"],

@@ -237,6 +237,7 @@ def test_a_port_in_use_is_passed_over():
     ("host", "port", "answer"),
     [
         ("no such host", 7860, "is no address"),
+        ("::1", 7860, "IPv4"),
         ("203.0.113.7", 7860, "not an address of this machine"),
     ],
 )
