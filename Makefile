@@ -19,7 +19,7 @@ PYTEST := $(PY) -m pytest -n $(JOBS) --dist loadfile
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install ablation_losses test test-slow test-slurm test-all lint format typecheck \
+.PHONY: help install ablation_losses demo test test-slow test-slurm test-all lint format typecheck \
         wheel constraints clean
 
 help: ## List the targets
@@ -29,6 +29,10 @@ help: ## List the targets
 
 ablation_losses: $(STAMP) ## Train and compare all loss variants (ARGS='scale=... data=... output_dir=...')
 	$(PY) -m experiments.run experiment=ablation_losses $(ARGS)
+
+# Gradio comes with the extra dev too, whose tests open the page; alone it is the extra demo.
+demo: $(STAMP) ## Serve the web page on this machine (ARGS='checkpoint=... weights_dir=...')
+	$(PY) -m experiments.demo $(ARGS)
 
 test: lint typecheck ## All quick checks: ruff, mypy, pytest (ARGS go to pytest)
 	$(PYTEST) $(ARGS)

@@ -85,12 +85,26 @@ def read_picture(path: str | Path) -> Picture:
         UnreadablePicture: It is missing, no picture, cut off, or of a kind that is not read.
     """
     try:
-        return _read(Path(path).read_bytes())
-    except UnreadablePicture as error:
-        raise UnreadablePicture(f"{path} cannot be read: {error}.") from None
+        data = Path(path).read_bytes()
     except FileNotFoundError:
         raise UnreadablePicture(f"There is no file {path}.") from None
+    except OSError as error:
+        raise UnreadablePicture(f"{path} cannot be read: {error}.") from error
+    return decode_picture(data, str(path))
+
+
+def decode_picture(data: bytes, name: str) -> Picture:
+    """Reads a photograph from a file's bytes; see :func:`read_picture`.
+
+    Args:
+        data: The file's bytes.
+        name: What an error calls the file.
+    """
+    try:
+        return _read(data)
+    except UnreadablePicture as error:
+        raise UnreadablePicture(f"{name} cannot be read: {error}.") from None
     # PIL raises what its many decoders raise, SyntaxError for broken PNG files among it.
     except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
         reason = "it is no picture" if isinstance(error, Image.UnidentifiedImageError) else error
-        raise UnreadablePicture(f"{path} cannot be read: {reason}.") from error
+        raise UnreadablePicture(f"{name} cannot be read: {reason}.") from error

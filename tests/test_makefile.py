@@ -71,6 +71,12 @@ def test_first_call_installs_and_the_next_ones_do_not(checkout):
     assert installs(make(checkout, "install")[2])
 
 
+def test_the_demo_is_served_with_the_given_words(checkout):
+    status, _, calls = make(checkout, "demo", "ARGS=port=0 checkpoint=tiny")
+    assert status == 0
+    assert calls[-1] == "-m experiments.demo port=0 checkpoint=tiny"
+
+
 def test_interrupted_install_is_repeated(checkout):
     status, _, calls = make(checkout, "install", INTERRUPTED="1")
     assert status != 0

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from experiments import export, make_shards, make_test_set, report
+from experiments import demo, export, make_shards, make_test_set, report
 from experiments.cli.compose import compose_words, keys_of
 from experiments.cli.plain import REQUIRED, read_words
 from experiments.cli.words import parse_words, to_argv
@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
 # Commands of their own, by the module that is run.
 PLAIN = {f"experiments.{each.__name__.rpartition('.')[2]}": each.KEYS for each in (
-    make_shards, make_test_set, export, report
+    demo, export, make_shards, make_test_set, report
 )}  # fmt: skip
 PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
 # A page may also name a file that a run writes: its name then stands in one of these packages.
@@ -78,6 +78,12 @@ def restore_words(page: Path) -> list[list[str]]:
 def plain_words(page: Path) -> list[list[str]]:
     """The module and words of every plain command."""
     found = [words[2:] for words in commands(page) if words[1] == "-m" and words[2] in PLAIN]
+    for call in make_calls(page):
+        if "demo" in call:
+            given = " ".join(
+                word.removeprefix("ARGS=") for word in call if word.startswith("ARGS=")
+            )
+            found.append(["experiments.demo", *shlex.split(given)])
     return [words for words in found if "--help" not in words]
 
 
@@ -181,7 +187,11 @@ def test_named_key_takes_the_named_value(page, text, tmp_path):
         parse_options(to_argv(given | whole | parse_words(words)))
         return
     key = words[0].partition("=")[0]
-    if owner := next((keys for keys in PLAIN.values() if key in keys and key != "seed"), None):
+    if page.stem == "demo":
+        read_words(words, demo.KEYS)
+        return
+    commands = [PLAIN[name] for name in PLAIN if name != "experiments.demo"]
+    if owner := next((keys for keys in commands if key in keys and key != "seed"), None):
         read_words([*words, *others(owner, {key})], owner)
         return
     data = ["data=folder"] if key in ("data.root", "data.identity_from") else []

@@ -17,26 +17,34 @@ _POLL_S = 0.5
 _PATIENCE_S = 30
 
 
+def named_device(device: str | None) -> tuple[Any, int]:
+    """Returns the device of that name, None for None, and how many of CUDA there are.
+
+    Raises:
+        UserError: There is no such device.
+    """
+    import torch
+
+    try:
+        named = torch.device(device) if device else None
+    except RuntimeError as error:
+        raise UserError(f"There is no device {device!r}: cuda, cuda:1, mps, cpu.") from error
+    count = torch.cuda.device_count()
+    if named and named.type == "cuda" and (named.index or 0) >= count:
+        raise UserError(f"There is no device {device}: this machine has {count} of CUDA.")
+    if named and named.type == "mps" and not torch.backends.mps.is_available():
+        raise UserError("There is no device mps on this machine.")
+    return named, count
+
+
 def devices_of(options: Options) -> list[str | None]:
     """Returns the device of each process.
 
     Raises:
         UserError: There are not so many, or no such device.
     """
-    import torch
-
-    try:
-        named = torch.device(options.device) if options.device else None
-    except RuntimeError as error:
-        raise UserError(
-            f"There is no device {options.device!r}: cuda, cuda:1, mps, cpu."
-        ) from error
-    count = torch.cuda.device_count()
+    named, count = named_device(options.device)
     wants_gpu = named.type == "cuda" if named else count > 0
-    if named and wants_gpu and (named.index or 0) >= count:
-        raise UserError(f"There is no device {options.device}: this machine has {count} of CUDA.")
-    if named and named.type == "mps" and not torch.backends.mps.is_available():
-        raise UserError("There is no device mps on this machine.")
     if options.devices == 1:
         return [options.device]
     if not wants_gpu:

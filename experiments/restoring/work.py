@@ -12,9 +12,9 @@ from experiments.restoring.options import Options
 from experiments.restoring.outcomes import Outcome
 from experiments.restoring.photos import COMPARISONS, Photo
 from experiments.restoring.records import Records
+from experiments.restoring.whole import RestoredFaces, restore_faces
 from osdface.errors import UserError
-from osdface.faces import Face, FaceDetector, crop_face, face_matrix, paste_faces
-from osdface.faces.alignment import compose, scale_of, scaling
+from osdface.faces import FaceDetector
 from osdface.faces.detection import find_detector
 from osdface.picture_reading import read_picture
 from osdface.pictures import Picture, write_picture
@@ -101,35 +101,21 @@ class Workshop:
         faces = self.detector.detect(picture.rgb_bytes())
         if not faces:
             return self._without_face(photo, picture)
-        resolution = self.restorer.resolution
-        matrices = [face_matrix(face.points, resolution) for face in faces]
-        crops = [crop_face(picture.rgb, matrix, resolution) for matrix in matrices]
-        restored = self._restore([to_tensor(crop) for crop in crops])
-        results = [to_array(image, picture.rgb.dtype) for image in restored]
+        found = restore_faces(self.restorer, picture, faces, self.options.batch_size)
         if self.options.paste_back:
-            before = picture.resized(self.options.upscale)
-            back = scaling(1 / self.options.upscale)
-            enlarged = [compose(matrix, back) for matrix in matrices]
-            after = replace(before, rgb=paste_faces(before.rgb, results, enlarged))
+            before, after = found.pasted(picture, self.options.upscale)
             pictures = {photo.name: (before, after)}
         else:
             bare = replace(picture, alpha=None)
             pictures = {
                 f"{photo.name}_{number:02d}": (replace(bare, rgb=crop), replace(bare, rgb=face))
-                for number, (crop, face) in enumerate(zip(crops, results, strict=True))
+                for number, (crop, face) in enumerate(zip(found.crops, found.restored, strict=True))
             }
         self._write(photo, pictures, len(faces))
-        return Outcome(photo.source, len(faces), notes=picture.notes + self._coarser(faces))
+        return Outcome(photo.source, len(faces), notes=picture.notes + self._coarser(found))
 
-    def _coarser(self, faces: Sequence[Face]) -> list[str]:
-        resolution = self.restorer.resolution
-        large = [f for f in faces if scale_of(face_matrix(f.points, resolution)) < 1]
-        if not large or not self.options.paste_back:
-            return []
-        return [
-            f"{len(large)} of {len(faces)} faces have more pixels than the model's {resolution}: "
-            "what was pasted is coarser"
-        ]
+    def _coarser(self, found: RestoredFaces) -> list[str]:
+        return [note for note in (found.coarser(),) if note and self.options.paste_back]
 
     def _without_face(self, photo: Photo, picture: Picture) -> Outcome:
         copied = self.options.no_face == "copy" and self.options.paste_back
