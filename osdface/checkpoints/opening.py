@@ -16,9 +16,10 @@ from osdface.checkpoints.released import load_released_embedder
 from osdface.checkpoints.run_checkpoint import read_run_checkpoint
 from osdface.errors import UserError
 from osdface.networks.base import DiffusionBase, load_base
+from osdface.networks.base_files import find_base
 from osdface.networks.generator import OneStepGenerator
 from osdface.networks.lora import add_lora, load_lora_state, merge_lora
-from osdface.paths import assets_dir, find_weight
+from osdface.paths import assets_dir
 
 TINY = "tiny"
 # As published; the LoRA stands in `LORA_FILE` in both layouts (R).
@@ -102,7 +103,7 @@ def _open_base(parts: TrainedParts, base: str | Path | None, weights_dir: Any) -
     if parts.fingerprint == "random" and base is None:
         raise UserError("It was trained on random weights, for measurements: it cannot restore.")
     try:
-        folder = find_weight(name, weights_dir)
+        folder = find_base(name, weights_dir)
     except UserError:
         raise UserError(
             f"The base {name} is not there: give base=FOLDER, the base it was trained on."
