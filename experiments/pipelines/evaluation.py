@@ -8,6 +8,7 @@ from datamodules.faces import FaceDataModule
 from experiments.pipelines import stage1, stage2
 from experiments.pipelines.build import open_base, vq_config
 from experiments.pipelines.fitting import build_trainer, load_weights, seed_everything
+from experiments.pipelines.initial import started_from
 from experiments.pipelines.prompts import prompt_of_export, stage1_config
 from experiments.pipelines.stage1_cache import cached_vre
 from experiments.pipelines.stage1_parts import dictionary_file, find_dictionary, load_part
@@ -22,7 +23,7 @@ from osdface.paths import find_weight
 
 def _own_vre(cfg: DictConfig, checkpoint: Path, base: DiffusionBase) -> DictConfig:
     """Returns the config with the VRE that the weights were trained with, and no discriminator."""
-    cfg = stage1_config(cfg)
+    cfg = stage1_config(cfg if checkpoint.is_dir() else started_from(cfg))
     changes = OmegaConf.create({"losses": {"gan": 0.0}})
     if checkpoint.is_dir():
         changes.vre = prompt_of_export(checkpoint)  # an export holds its own

@@ -15,6 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from osdface.checkpoints.lora_file import save_lora
 from osdface.checkpoints.released import load_released_embedder
 from osdface.errors import UserError
 from osdface.files import read_json, write_json
@@ -217,7 +218,7 @@ def save_restorer(
     state = {key.removeprefix(prefix): value for key, value in own_state(source).items()}
     if state:
         save_tensors(state, folder / file)
-    save_tensors(lora_state(generator.unet), folder / LORA_FILE)
+    save_lora(folder / LORA_FILE, lora_state(generator.unet), lora)
     facts |= {
         "prompt": prompt_facts(source, prompt_dim),
         "timestep": generator.timestep,
