@@ -5,6 +5,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
+from callbacks import AccuracyBounds
 from datamodules.faces import FaceDataModule
 from experiments.pipelines.build import (
     base_folder,
@@ -83,6 +84,7 @@ def build_module(cfg: DictConfig, base: DiffusionBase) -> OneStepDistillationMod
         chosen.schedule,
         chosen.clip,
         chosen.accumulate,
+        chosen.max_skipped,
     )
     module = OneStepDistillationModule(
         generator,
@@ -123,6 +125,7 @@ def run_variant(cfg: DictConfig, run_dir: Path) -> dict[str, float]:
         metric=chosen.best_metric,
         mode=chosen.best_mode,
         ema_decay=chosen.ema_decay,
+        accuracy=AccuracyBounds(**plain(chosen.discriminator_watch)),
     )
     figures = fit(cfg, module, build_data(cfg), run_dir, settings)
     export = run_dir / EXPORT
