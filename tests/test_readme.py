@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from experiments import make_shards, make_test_set
+from experiments import complexity, make_shards, make_test_set, weights
 from experiments.cli.compose import compose_words, keys_of
 from experiments.cli.plain import read_words
 from experiments.cli.words import parse_words, to_argv
@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
 # Commands of their own, by the module that is run.
 PLAIN = {f"experiments.{each.__name__.rpartition('.')[2]}": each.KEYS for each in (
-    make_shards, make_test_set
+    complexity, make_shards, make_test_set, weights
 )}  # fmt: skip
 PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
 # A page may also name a file that a run writes: its name then stands in one of these packages.

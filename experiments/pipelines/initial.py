@@ -14,8 +14,20 @@ from osdface.paths import find_weight
 
 
 def initial_folder(cfg: DictConfig) -> Path | None:
-    """Returns the folder that ``init_from`` names; None where training starts afresh."""
-    return None if cfg.init_from is None else find_weight(str(cfg.init_from), cfg.weights_dir)
+    """Returns the folder that ``init_from`` names; None where training starts afresh.
+
+    Raises:
+        UserError: It is not there.
+    """
+    if cfg.init_from is None:
+        return None
+    try:
+        return find_weight(str(cfg.init_from), cfg.weights_dir)
+    except UserError:
+        raise UserError(
+            f"init_from={cfg.init_from} is not there: name an export folder or a folder with the "
+            "three released files."
+        ) from None
 
 
 def started_from(cfg: DictConfig) -> DictConfig:

@@ -113,6 +113,8 @@ def open_base(
     try:
         folder = find_base(name, weights_dir)
     except UserError:
+        if base is not None:
+            raise
         raise UserError(
             f"The base {name} is not there: give base=FOLDER, the base it was trained on."
         ) from None

@@ -77,6 +77,7 @@ def test_a_run_goes_on_from_released_files_and_back(
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
+        ({"init_from": "/gone"}, "init_from=/gone is not there"),
         ({"scale.stage2.lora_rank": 8}, "set scale.stage2.lora_rank=16"),
         ({"scale.stage2.lora_alpha": 8}, "set scale.stage2.lora_alpha=16"),
         ({"scale.stage2.lora_targets": "[to_q]"}, "other lora_targets"),
@@ -89,7 +90,7 @@ def test_a_run_goes_on_from_released_files_and_back(
 def test_what_contradicts_the_weights_is_one_sentence(
     changes, told, released, run_fast, tmp_path, capsys
 ) -> None:
-    assert run_fast("osdface", tmp_path / "run", init_from=released, **changes) == 2
+    assert run_fast("osdface", tmp_path / "run", **({"init_from": released} | changes)) == 2
     error = capsys.readouterr().err
     assert told in error and error.startswith("error: ") and error.count("\n") == 1
 

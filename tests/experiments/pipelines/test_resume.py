@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from lightning_modules.distillation import OneStepDistillationModule
 from osdface.run_folder import read_status, update_status
@@ -32,8 +33,13 @@ def power_cut():
     return after
 
 
+def averages(run_dir: Path) -> dict[str, torch.Tensor]:
+    state = torch.load(run_dir / "checkpoints" / "last.ckpt", weights_only=True)
+    return state["callbacks"]["EMA"]["shadow"]
+
+
 def test_resumed_equals_uninterrupted_bit_for_bit(run_fast, tmp_path, power_cut, monkeypatch):
-    changes = {"scale.stage2.steps": 4, "scale.stage2.val_every": 2}
+    changes = {"scale.stage2.steps": 4, "scale.stage2.val_every": 2, "scale.stage2.ema_decay": 0.5}
     assert run_fast("osdface", tmp_path / "whole", **changes) == 0
     with monkeypatch.context() as context:
         power_cut(3, context)
@@ -44,6 +50,17 @@ def test_resumed_equals_uninterrupted_bit_for_bit(run_fast, tmp_path, power_cut,
     assert whole.keys() == resumed.keys()
     for name in whole:
         assert torch.equal(whole[name], resumed[name]), name
+    means, resumed_means = averages(tmp_path / "whole"), averages(tmp_path / "cut")
+    exported = load_file(tmp_path / "cut" / "export" / "pytorch_lora_weights.safetensors")
+    layers = 0
+    for name, mean in means.items():
+        assert torch.equal(mean, resumed_means[name]), name
+        # The averages, not the last step's weights, are what is exported (and validated).
+        plain = "unet." + name.removeprefix("generator.unet.").replace(".default.", ".")
+        if plain in exported:
+            layers += 1
+            assert torch.equal(exported[plain], mean) and not torch.equal(mean, whole[name]), name
+    assert layers == len(exported)
 
 
 def test_ctrl_c_ends_with_130_and_the_same_command_goes_on(run_fast, tmp_path, monkeypatch, capsys):
