@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -118,7 +118,7 @@ def count_parts(generator: OneStepGenerator, resolution: int) -> dict[str, Part]
         generator: On any device, the meta device included; its UNet has no LoRA.
         resolution: Side of the image in pixels.
     """
-    codec, source = generator.codec, generator.prompt_source
+    codec, source = generator.codec, cast(Any, generator.prompt_source)
     embedder: Any = source.embedder
     device = embedder.codebook.device
     image = torch.zeros(1, 3, resolution, resolution, device=device)

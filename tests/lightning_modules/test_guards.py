@@ -1,14 +1,17 @@
 """Non-finite steps: skipped by both optimizers, on all ranks, and written down with their batch."""
 
 import copy
+import datetime
 import json
 from pathlib import Path
 
 import lightning as L
 import pytest
 import torch
+from torch import distributed, multiprocessing
 
 from callbacks import EMA, GuardLog
+from lightning_modules.finite import agreed
 from osdface.errors import UserError
 from tests.lightning_modules.small import build_module, make_batch
 
@@ -55,10 +58,7 @@ def test_an_infinite_loss_with_a_finite_gradient_is_skipped_too(tmp_path) -> Non
     before = {n: p.clone() for n, p in module.named_parameters() if p.requires_grad}
     real = type(module)._log_terms
 
-    def endless(self, terms, weights):
-        return real(self, terms, weights) + torch.tensor(float("inf"))
-
-    module._log_terms = endless.__get__(module)
+    module._log_terms = lambda *parts: real(module, *parts) + float("inf")
     fit(module, [make_batch(0)], GuardLog(tmp_path))
     assert records(tmp_path)[0]["loss"] == ["inf"]
     assert records(tmp_path)[0]["gradient_norm"] not in ("inf", "nan")
@@ -102,3 +102,23 @@ def test_each_optimizer_counts_its_own_row_and_the_last_skip_is_written(tmp_path
     assert [each["in_a_row"] for each in found] == [1, 2, 3]
     assert {each["network"] for each in found} == {"discriminator"}
     assert found[-1]["keys"] == ["2-0", "2-1"]
+
+
+def vote(rank: int, folder: str) -> None:
+    distributed.init_process_group(
+        "gloo",
+        init_method=f"file://{folder}/store",
+        rank=rank,
+        world_size=2,
+        timeout=datetime.timedelta(seconds=60),
+    )
+    answers = [agreed(finite, torch.device("cpu")) for finite in (True, rank == 0, rank == 1)]
+    Path(folder, f"{rank}.json").write_text(json.dumps(answers))
+    distributed.destroy_process_group()
+
+
+def test_two_processes_agree_on_what_is_finite(tmp_path) -> None:
+    assert agreed(True, torch.device("cpu")) and not agreed(False, torch.device("cpu"))
+    multiprocessing.start_processes(vote, (str(tmp_path),), nprocs=2, start_method="fork")
+    for rank in (0, 1):
+        assert json.loads((tmp_path / f"{rank}.json").read_text()) == [True, False, False]
