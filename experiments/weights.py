@@ -12,6 +12,9 @@ KEYS = {
     "output": Key(REQUIRED, "folder that is made; it must not exist"),
     "to": Key(REQUIRED, "layout of the output: released or export"),
     "base": Key(None, "the base's folder or single file; to=export of released files needs it"),
+    "dictionaries": Key(
+        None, "to=released: stage-1 export whose decoders and HQ twin go into associate_2.ckpt too"
+    ),
     "vre": Key(None, "of a .ckpt without its run's export beside it: the stage-1 export"),
     "weights_dir": Key(None, "where a base is looked for that is no path"),
 }
@@ -32,15 +35,20 @@ def work(values: dict[str, Any]) -> list[str]:
         raise UserError(f"output={output} is there already: name a new folder.")
     if values["to"] == "released" and values["base"]:
         raise UserError("base= belongs to to=export: the released files do not name their base.")
+    if values["to"] == "export" and values["dictionaries"]:
+        raise UserError("dictionaries= belongs to to=released: an export holds the VRE alone.")
     # Only now: torch and diffusers take seconds.
     from osdface.checkpoints.converting import write_export, write_released
     from osdface.checkpoints.opening import read_parts
+    from osdface.paths import find_weight
 
     parts = read_parts(values["input"], values["vre"])
     notes: list[str] = []
     try:
         if values["to"] == "released":
-            notes = write_released(parts, output)
+            place = values["dictionaries"]
+            whole = None if place is None else find_weight(place, values["weights_dir"])
+            notes = write_released(parts, output, whole)
         else:
             write_export(parts, output, values["base"], values["weights_dir"])
     except OSError as error:

@@ -64,8 +64,18 @@ def started_from(cfg: DictConfig) -> DictConfig:
                 f"init_from={folder} was trained with {name} {value:g}, the run at hand has "
                 f"{cfg.scale.stage2[name]}: set scale.stage2.{name}={value:g}."
             )
-    targets = plain(cfg.scale.stage2.lora_targets) or lora["targets"]
-    changes = {"vre": {"checkpoint": source}, "scale": {"stage2": {"lora_targets": targets}}}
+    targets = list(lora["targets"])
+    if cfg.scale.stage2.lora_targets is not None and (
+        set(plain(cfg.scale.stage2.lora_targets)) != set(targets)
+    ):
+        raise UserError(
+            f"init_from={folder} decides which layers have LoRA: leave scale.stage2.lora_targets= "
+            "out."
+        )
+    changes: dict[str, Any] = {
+        "vre": {"checkpoint": source},
+        "scale": {"stage2": {"lora_targets": targets}},
+    }
     if "text_prompt" in prompt:
         changes["vre"]["text_prompt"] = prompt["text_prompt"]
     merged = OmegaConf.merge(cfg, changes)

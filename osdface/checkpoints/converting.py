@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from osdface.checkpoints.export import LORA_FILE, save_restorer
+from osdface.checkpoints.export import LORA_FILE, load_tensors, save_restorer
 from osdface.checkpoints.lora_file import RELEASED_ALPHA, save_lora, with_alpha
 from osdface.checkpoints.opening import (
     CONVS_RELEASED,
@@ -21,18 +21,48 @@ from osdface.checkpoints.released import (
 )
 from osdface.errors import UserError
 from osdface.files import atomic_folder
+from osdface.networks.autoencoder import VQAutoencoder
+from osdface.networks.embedder import VisualRepresentationEmbedder
 from osdface.networks.generator import OneStepGenerator
 from osdface.networks.lora import add_lora, load_lora_state
 
 RELEASED_TIMESTEP = 399  # R
 
 
-def write_released(parts: TrainedParts, folder: Path) -> list[str]:
+def _whole_dictionaries(
+    folder: Path, embedder: VisualRepresentationEmbedder
+) -> tuple[VQAutoencoder, VQAutoencoder]:
+    """Reads both autoencoders of a stage-1 export, of which the VRE is the LQ one's half."""
+    pair = []
+    for domain in ("hq", "lq"):
+        path = folder / f"dictionary_{domain}.safetensors"
+        state = {key: value.float() for key, value in load_tensors(path).items()}
+        autoencoder = VQAutoencoder(embedder.config)
+        for key, own in autoencoder.state_dict().items():
+            if key not in state or state[key].shape != own.shape:
+                raise UserError(f"{path}: tensor {key!r} is missing or does not fit this VRE.")
+        autoencoder.load_state_dict(state, strict=False)
+        pair.append(autoencoder)
+    own = embedder.state_dict()
+    for key, value in pair[1].embedder_state().items():
+        exact = own[key.removeprefix("quantizer.")]
+        # Whole dictionaries are usually exported in float16.
+        if not torch.allclose(value, exact, atol=1e-3, rtol=1e-3):
+            raise UserError(f"{folder} holds another VRE than the one of the weights (at {key!r}).")
+        value.copy_(exact)
+    return pair[0], pair[1]
+
+
+def write_released(
+    parts: TrainedParts, folder: Path, dictionaries: Path | None = None
+) -> list[str]:
     """Writes the three released files (R).
 
     Args:
         parts: With the paper's prompt and t = 399, which is all that this layout can hold.
         folder: Must not exist.
+        dictionaries: Export folder of stage 1 with both whole dictionaries, for the HQ twin and
+            the decoders; None leaves them out, since restoring needs neither.
 
     Returns:
         What the authors' own code would not make of these files, a sentence each.
@@ -53,15 +83,21 @@ def write_released(parts: TrainedParts, folder: Path) -> list[str]:
         )
     options = parts.lora_options | {"alpha": RELEASED_ALPHA}
     lora = with_alpha(parts.lora, float(parts.lora_options["alpha"]), RELEASED_ALPHA)
+    whole = None
+    if dictionaries is not None:
+        whole = _whole_dictionaries(dictionaries, source.embedder)
     with atomic_folder(folder) as temporary:
-        save_released_embedder(temporary / VRE_RELEASED, source.embedder)
+        save_released_embedder(temporary / VRE_RELEASED, source.embedder, whole)
         save_prompt_convs(temporary / CONVS_RELEASED, source.convs)
         save_lora(temporary / LORA_FILE, lora, options)
-    return _warnings(source.embedder.input_range, int(options["rank"]))
+    notes = _warnings(source.embedder.input_range, int(options["rank"]))
+    if whole is None:
+        notes.insert(0, "associate_2.ckpt holds the VRE alone: no decoder and no HQ twin.")
+    return notes
 
 
 def _warnings(input_range: tuple[float, float], rank: int) -> list[str]:
-    found = ["associate_2.ckpt holds the VRE alone: no decoder and no HQ twin."]
+    found = []
     if tuple(input_range) != RELEASED_INPUT_RANGE:
         found.append(
             f"Its VRE takes images in {list(input_range)}, which is noted in associate_2.ckpt and "

@@ -118,14 +118,23 @@ def save_released_dictionaries(path: str | Path, hq: VQAutoencoder, lq: VQAutoen
         torch.save({"state_dict": state}, temporary)
 
 
-def save_released_embedder(path: str | Path, embedder: VisualRepresentationEmbedder) -> None:
-    """Writes a VRE as the LQ half of ``associate_2.ckpt``, without a decoder, atomically.
+def save_released_embedder(
+    path: str | Path,
+    embedder: VisualRepresentationEmbedder,
+    whole: tuple[VQAutoencoder, VQAutoencoder] | None = None,
+) -> None:
+    """Writes a VRE as ``associate_2.ckpt``, atomically.
+
+    Without ``whole``, the HQ and LQ autoencoders it comes from, there is only the VRE's half of
+    the LQ one.
 
     Sizes and input range are noted beside the tensors, under a key that the released code does not
     read: it takes [-3, 1] for granted.
     """
     facts = {"vre": embedder.config.to_dict(), "input_range": list(embedder.input_range)}
-    state = _export(embedder, PREFIXES["lq"])
+    state = _export(whole[1] if whole else embedder, PREFIXES["lq"])
+    if whole:
+        state |= _export(whole[0], PREFIXES["hq"])
     with atomic_path(path) as temporary:
         torch.save({"state_dict": state, _FACTS: facts}, temporary)
 

@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from datamodules.portraits import render_portrait
 from experiments.cli.compose import compose_words
@@ -12,7 +13,10 @@ from experiments.pipelines.initial import initial_folder, started_from
 from experiments.pipelines.stage2 import build_module
 from experiments.weights import main as weights
 from osdface import Restorer
+from osdface.checkpoints.export import load_tensors
 from osdface.checkpoints.initial import load_initial
+from osdface.checkpoints.released import load_released_dictionary
+from osdface.paths import assets_dir
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +84,7 @@ def test_a_run_goes_on_from_released_files_and_back(
         ({"init_from": "/gone"}, "init_from=/gone is not there"),
         ({"scale.stage2.lora_rank": 8}, "set scale.stage2.lora_rank=16"),
         ({"scale.stage2.lora_alpha": 8}, "set scale.stage2.lora_alpha=16"),
-        ({"scale.stage2.lora_targets": "[to_q]"}, "other lora_targets"),
+        ({"scale.stage2.lora_targets": "[to_q]"}, "leave scale.stage2.lora_targets= out"),
         ({"scale.stage2.timestep": 100}, "set scale.stage2.timestep=399"),
         ({"vre.kind": "learned_prompt"}, "set vre.kind=distinct"),
         ({"vre.checkpoint": "shipped:vre"}, "leave vre.checkpoint="),
@@ -91,8 +95,40 @@ def test_what_contradicts_the_weights_is_one_sentence(
     changes, told, released, run_fast, tmp_path, capsys
 ) -> None:
     assert run_fast("osdface", tmp_path / "run", **({"init_from": released} | changes)) == 2
-    error = capsys.readouterr().err
-    assert told in error and error.startswith("error: ") and error.count("\n") == 1
+    # Before it there may be the bar of portraits that are drawn once for all tests.
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert told in error and error.startswith("error: ")
+
+
+def test_decoders_and_the_hq_twin_come_from_a_stage_1(released, tmp_path, capsys) -> None:
+    whole = tmp_path / "whole"
+    words = ["input=tiny", f"output={whole}", "to=released"]
+    assert weights([*words, "dictionaries=shipped:vre"]) == 0
+    assert "holds the VRE alone" not in capsys.readouterr().out
+    # The tensors that the VRE consists of are the same bits as in the file that has only them.
+    half, full = (
+        torch.load(folder / "associate_2.ckpt", weights_only=True)["state_dict"]
+        for folder in (released, whole)
+    )
+    assert all(torch.equal(full[name], value) for name, value in half.items())
+    more = full.keys() - half.keys()
+    assert {name.split(".")[0] for name in more} == {"vqvae", "vqvae_LQ"}
+    assert all(".decoder." in n or ".post_quant" in n for n in more if n.startswith("vqvae_LQ."))
+    wanted = load_tensors(assets_dir() / "vre" / "dictionary_hq.safetensors")
+    found = load_released_dictionary(whole / "associate_2.ckpt", "hq").state_dict()
+    for name, value in wanted.items():
+        if name in found and "idle" not in name:
+            assert torch.equal(found[name], value.float()), name
+    other = tmp_path / "other"
+    other.mkdir()
+    for name in ("hq", "lq"):
+        save_file(
+            {key: value.float() + 0.1 for key, value in wanted.items()},
+            other / f"dictionary_{name}.safetensors",
+        )
+    words[1] = f"output={tmp_path / 'no'}"
+    assert weights([*words, f"dictionaries={other}"]) == 2
+    assert "another VRE" in capsys.readouterr().err and not (tmp_path / "no").exists()
 
 
 def test_the_weights_command_tells_its_mistakes(released, tmp_path, capsys) -> None:
