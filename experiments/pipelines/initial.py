@@ -30,6 +30,21 @@ def initial_folder(cfg: DictConfig) -> Path | None:
         ) from None
 
 
+def trained_keys(folder: Path) -> dict[str, Any]:
+    """Returns the keys with which the generator of an export or of released files is built.
+
+    Raises:
+        UserError: The folder is neither.
+    """
+    timestep, source = 399, str(vre_source(folder))
+    vre: dict[str, Any] = {"kind": "distinct", "dictionary": "lq", "checkpoint": source}
+    if is_export(folder):
+        timestep, vre = read_config(folder, "osdface")["timestep"], prompt_of_export(folder)
+    lora = lora_options(folder)
+    stage2 = {f"lora_{name}": lora[name] for name in ("rank", "alpha", "targets")}
+    return {"vre": vre, "scale": {"stage2": stage2 | {"timestep": timestep}}}
+
+
 def started_from(cfg: DictConfig) -> DictConfig:
     """Returns the configuration with VRE and LoRA layers of ``init_from``.
 
@@ -39,45 +54,29 @@ def started_from(cfg: DictConfig) -> DictConfig:
     folder = initial_folder(cfg)
     if folder is None:
         return cfg
-    facts: dict[str, Any] = {"timestep": 399, "prompt": {}}
-    prompt: dict[str, Any] = {"kind": "distinct", "dictionary": "lq"}
-    if is_export(folder):
-        facts, prompt = read_config(folder, "osdface"), prompt_of_export(folder)
-    for key in ("kind", "dictionary"):
-        if cfg.vre[key] != prompt[key]:
+    keys = trained_keys(folder)
+    vre, stage2 = keys["vre"], keys["scale"]["stage2"]
+    wanted = {f"vre.{name}": vre[name] for name in ("kind", "dictionary")}
+    for name in ("lora_rank", "lora_alpha", "timestep"):
+        wanted[f"scale.stage2.{name}"] = stage2[name]
+    for key, value in wanted.items():
+        if (found := OmegaConf.select(cfg, key)) != value:
+            shown = f"{value:g}" if isinstance(value, float) else value
             raise UserError(
-                f"init_from={folder} was trained with vre.{key}={prompt[key]}, the run at hand has "
-                f"{cfg.vre[key]}: set vre.{key}={prompt[key]}."
+                f"init_from={folder} was trained with {key}={shown}, the run at hand has {found}: "
+                f"set {key}={shown}."
             )
-    source = str(vre_source(folder))
-    if cfg.vre.random or cfg.vre.checkpoint not in (None, source):
+    if cfg.vre.random or cfg.vre.checkpoint not in (None, vre["checkpoint"]):
         raise UserError(
             f"init_from={folder} brings the VRE it was trained with: leave vre.checkpoint= and "
             "vre.random= out."
         )
-    lora = lora_options(folder)
-    wanted = {"lora_rank": lora["rank"], "lora_alpha": lora["alpha"]}
-    wanted |= {"timestep": facts["timestep"]}
-    for name, value in wanted.items():
-        if cfg.scale.stage2[name] != value:
-            raise UserError(
-                f"init_from={folder} was trained with {name} {value:g}, the run at hand has "
-                f"{cfg.scale.stage2[name]}: set scale.stage2.{name}={value:g}."
-            )
-    targets = list(lora["targets"])
-    if cfg.scale.stage2.lora_targets is not None and (
-        set(plain(cfg.scale.stage2.lora_targets)) != set(targets)
-    ):
+    targets = plain(cfg.scale.stage2.lora_targets)
+    if targets is not None and set(targets) != set(stage2["lora_targets"]):
         raise UserError(
             f"init_from={folder} decides which layers have LoRA: leave scale.stage2.lora_targets= "
             "out."
         )
-    changes: dict[str, Any] = {
-        "vre": {"checkpoint": source},
-        "scale": {"stage2": {"lora_targets": targets}},
-    }
-    if "text_prompt" in prompt:
-        changes["vre"]["text_prompt"] = prompt["text_prompt"]
-    merged = OmegaConf.merge(cfg, changes)
+    merged = OmegaConf.merge(cfg, keys)
     assert isinstance(merged, DictConfig)
     return merged

@@ -72,6 +72,14 @@ def test_a_run_goes_on_from_released_files_and_back(
         "osdface", tmp_path / "scores", init_from=released, mode="validate",
         checkpoint=run / "checkpoints" / "last.ckpt",
     ) == 0  # fmt: skip
+    scores = {}
+    for name, path in (("export", run / "export"), ("released", released)):
+        words = {"mode": "validate", "checkpoint": path}
+        assert run_fast("osdface", tmp_path / name, **words) == 0
+        scores[name] = json.loads((tmp_path / name / "metrics.json").read_text())
+    trained = json.loads((run / "metrics.json").read_text())
+    assert scores["export"] == pytest.approx(trained, rel=1e-3)
+    assert abs(scores["released"]["psnr"] - trained["psnr"]) > 1e-3  # other weights
     again = tmp_path / "again"
     assert weights([f"input={run / 'export'}", f"output={again}", "to=released"]) == 0
     back = Restorer.from_pretrained(again, device="cpu", base="shipped:base").restore(faces)
