@@ -3,6 +3,7 @@
 from callbacks.checkpoints import StepCheckpoint, find_last
 from callbacks.codebook_pictures import CodebookPictures
 from callbacks.ema import EMA
+from callbacks.guards import AccuracyBounds, GuardLog
 from callbacks.image_grid import ImageGrid
 from callbacks.progress import StepProgress
 from callbacks.run_log import RunLog
@@ -13,7 +14,9 @@ from osdface.run_folder import read_status, sync_command, write_status
 
 __all__ = [
     "EMA",
+    "AccuracyBounds",
     "CodebookPictures",
+    "GuardLog",
     "ImageGrid",
     "RunLog",
     "StatusFile",

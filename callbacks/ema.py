@@ -77,7 +77,9 @@ class EMA(Callback):
         if step == self._step:
             return
         self._step = step
-        if step % self.every == 0:
+        # A step that was skipped as not finite changed no weight: the average stays too.
+        skipped = getattr(pl_module, "skipped_networks", ())
+        if step % self.every == 0 and all(name in self.exclude for name in skipped):
             weight = 1.0 - self.decay**self.every
             for name, parameter in self._parameters(pl_module).items():
                 self.shadow[name].lerp_(parameter.detach().float(), weight)

@@ -70,4 +70,5 @@ class StatusFile(Callback):
         self._written = time.monotonic()
         run_id = getattr(self.wandb_run, "run_id", None)
         step = int(getattr(pl_module, "generator_step", 0))
-        write_status(self.run_dir, status, reason, step, self.seconds, run_id)
+        warnings = getattr(pl_module, "warnings", ())
+        write_status(self.run_dir, status, reason, step, self.seconds, run_id, warnings)

@@ -10,6 +10,7 @@ import lightning as L
 import torch
 from torch import Tensor, nn
 
+from lightning_modules.finite import UpdateGuard, agreed
 from osdface.errors import UserError
 
 
@@ -24,7 +25,7 @@ class StepSettings:
         schedule: "constant" or "cosine" (to 1 % of the peak).
         clip: Largest gradient norm, 0 for none.
         accumulate: Micro-batches per step.
-        max_skipped: Non-finite steps in a row after which training stops.
+        max_skipped: Non-finite updates in a row of one optimizer after which training stops.
     """
 
     max_steps: int
@@ -57,6 +58,10 @@ class SteppedModule(L.LightningModule):
 
     Attributes:
         generator_step: Finished updates of the main optimizer; in every checkpoint.
+        skipped_steps: Steps of which an update was skipped because it was not finite.
+        skipped_networks: Whose updates the last step skipped, such as "generator".
+        guard_records: What was skipped and not yet written down; a callback empties it.
+        warnings: What callbacks found wrong with the run, for its status.
         logged: What the last training step measured, for the callbacks.
         fingerprints: Hashes of frozen parts, such as base and VRE, kept and compared on loading.
         validation_metrics: What the last validation measured.
@@ -70,7 +75,11 @@ class SteppedModule(L.LightningModule):
         self.settings = settings
         self.generator_step = 0
         self.skipped_steps = 0
-        self._skipped_in_a_row = 0
+        self.skipped_networks: list[str] = []
+        self._skipped_now: list[str] = []
+        self.guard_records: list[dict[str, Any]] = []
+        self.warnings: list[str] = []
+        self._guards: dict[str, UpdateGuard] = {}
         self._micro_batch = 0
         self.logged: dict[str, float] = {}
         self.validation_metrics: dict[str, float] = {}
@@ -92,44 +101,48 @@ class SteppedModule(L.LightningModule):
     def update(self, optimizer: Any, loss: Tensor, name: str, keys: Sequence[str] = ()) -> None:
         """Back-propagates a micro-batch and, at the last one of a step, clips and updates.
 
-        A non-finite loss or gradient skips the update and is counted; after ``max_skipped`` in a
-        row training stops.
+        A non-finite loss or gradient, on any rank, skips the update on all of them and is counted;
+        after ``max_skipped`` in a row of one optimizer training stops.
 
         Args:
             optimizer: A Lightning optimizer.
             loss: Scalar of this micro-batch.
             name: Name of the updated network in the logs, such as "generator".
-            keys: Keys of the batch, told when its step is skipped.
+            keys: Keys of the batch, written down when its step is skipped.
         """
         self.manual_backward(loss / self.settings.accumulate)
+        guard = self._guards.setdefault(name, UpdateGuard(name))
+        guard.note(loss, keys)
         if not self.completes_step:
             return
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
         limit = self.settings.clip or math.inf
-        norm = nn.utils.clip_grad_norm_(parameters, limit)
-        self.logged[f"gradient_norm/{name}"] = float(norm)
-        if torch.isfinite(norm):
+        norm = float(nn.utils.clip_grad_norm_(parameters, limit))
+        self.logged[f"gradient_norm/{name}"] = norm
+        finite = agreed(guard.finite(norm), self.device)
+        if finite:
             for group in optimizer.param_groups:
                 group["lr"] = group["initial_lr"] * self.settings.rate_factor(self.generator_step)
             self.logged[f"learning_rate/{name}"] = optimizer.param_groups[0]["lr"]
             optimizer.step()
-            self._skipped_in_a_row = 0
-        else:
-            self._skip(name, keys)
         optimizer.zero_grad(set_to_none=True)
+        if (record := guard.close(self.generator_step, norm, not finite)) is not None:
+            self._skip(record)
 
-    def _skip(self, name: str, keys: Sequence[str]) -> None:
-        self.skipped_steps += 1
-        self._skipped_in_a_row += 1
+    def _skip(self, record: dict[str, Any]) -> None:
+        name, keys = record["network"], record["keys"]
+        self.skipped_steps += not self._skipped_now
+        self._skipped_now.append(name)
+        self.guard_records.append(record)
         self.print(
-            f"Step {self.generator_step}: non-finite gradient of the {name}, update skipped "
-            f"({self.skipped_steps} so far); batch: {', '.join(keys)}"
+            f"Step {self.generator_step}: non-finite loss or gradient of the {name}, update "
+            f"skipped ({self.skipped_steps} steps so far); batch: {', '.join(keys)}"
         )
-        if self._skipped_in_a_row >= self.settings.max_skipped:
+        if record["in_a_row"] >= self.settings.max_skipped:
             raise UserError(
-                f"{self._skipped_in_a_row} updates in a row had non-finite gradients at step "
-                f"{self.generator_step}: lower the learning rate, or resume from an earlier "
-                "checkpoint."
+                f"{record['in_a_row']} updates in a row of the {name} had non-finite losses or "
+                f"gradients at step {self.generator_step}: lower the learning rate, look at the "
+                "batches in guards.jsonl, or resume from an earlier checkpoint."
             )
 
     def finish_micro_batch(self) -> None:
@@ -144,6 +157,7 @@ class SteppedModule(L.LightningModule):
         self.logged["skipped_steps"] = float(self.skipped_steps)
         self._micro_batch = (self._micro_batch + 1) % self.settings.accumulate
         if self._micro_batch == 0:
+            self.skipped_networks, self._skipped_now = self._skipped_now, []
             self.generator_step += 1
             if self.generator_step >= self.max_steps:
                 self.trainer.should_stop = True

@@ -4,6 +4,7 @@ It imports nothing heavy, since the command line needs it before any training be
 """
 
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,20 +37,23 @@ def write_status(
     step: int = 0,
     seconds: float = 0.0,
     wandb_run: str | None = None,
+    warnings: Sequence[str] = (),
 ) -> None:
     """Writes ``status.json`` atomically.
 
     ``status``: ``running``, ``finished`` or ``failed``; ``reason``: one line, of a failure;
     ``step``: generator steps done; ``seconds``: wall time over all resumes; ``wandb_run``: the
-    W&B run's id or address.
+    W&B run's id or address; ``warnings``: what is wrong with the run, left out where nothing is.
     """
-    value = {
+    value: dict[str, Any] = {
         "status": status,
         "reason": reason,
         "step": int(step),
         "seconds": round(float(seconds), 2),
         "wandb_run": wandb_run,
     }
+    if warnings:
+        value["warnings"] = list(warnings)
     write_json(Path(run_dir) / STATUS, value)
 
 

@@ -8,7 +8,15 @@ from typing import Any
 
 import pytest
 
-from experiments import demo, export, make_shards, make_test_set, report
+from experiments import (
+    complexity,
+    convert,
+    demo,
+    export,
+    make_shards,
+    make_test_set,
+    report,
+)
 from experiments.cli.compose import compose_words, keys_of
 from experiments.cli.plain import REQUIRED, read_words
 from experiments.cli.words import parse_words, to_argv
@@ -20,7 +28,7 @@ ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
 # Commands of their own, by the module that is run.
 PLAIN = {f"experiments.{each.__name__.rpartition('.')[2]}": each.KEYS for each in (
-    demo, export, make_shards, make_test_set, report
+    complexity, convert, demo, export, make_shards, make_test_set, report
 )}  # fmt: skip
 PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
 # A page may also name a file that a run writes: its name then stands in one of these packages.

@@ -70,6 +70,8 @@ def run_plain(
     head: str,
     keys: Mapping[str, Key],
     work: Callable[[dict[str, Any]], list[str]],
+    *,
+    wants_words: bool = True,
 ) -> int:
     """Runs a plain command and returns the exit status: 0, 2 user's mistake, 130 interrupted.
 
@@ -78,9 +80,10 @@ def run_plain(
         head: What ``--help`` says above the keys.
         keys: The keys that the command knows.
         work: Does the work on the values of all keys; returns the lines to print at the end.
+        wants_words: Whether the command alone, without any word, is a mistake.
     """
     argv = sys.argv[1:] if argv is None else argv
-    if not argv or "--help" in argv or "-h" in argv:
+    if (wants_words and not argv) or "--help" in argv or "-h" in argv:
         print(help_text(head, keys))
         return 0 if argv else 2
 

@@ -22,7 +22,12 @@ from yaml import YAMLError
 from osdface.errors import UserError
 
 # Lists whose default, a word or null, does not tell so, with the type of their elements.
-LISTS: dict[str, type] = {"variants": str, "seeds": int, "logger.tags": str}
+LISTS: dict[str, type] = {
+    "variants": str,
+    "seeds": int,
+    "logger.tags": str,
+    "scale.stage2.lora_targets": str,
+}
 # Sections without paths: a null there may be replaced by a number.
 _NUMBERS_BELOW = ("scale.", "trainer.")
 # A section whose nulls may be replaced by numbers, lists and mappings.

@@ -13,10 +13,10 @@ from osdface.losses import WeightedLosses, build_loss
 from osdface.metrics import RestorationMetrics, build_metric
 from osdface.networks.autoencoder import VQConfig
 from osdface.networks.base import DiffusionBase, build_base, load_base
+from osdface.networks.base_files import find_base
 from osdface.networks.identity import load_identity
 from osdface.networks.perceptual import load_trunk
 from osdface.networks.trunk import PerceptualTrunk
-from osdface.paths import find_weight
 
 
 def plain(node: Any) -> Any:
@@ -50,13 +50,13 @@ def vq_config(cfg: DictConfig) -> VQConfig:
 
 
 def base_folder(cfg: DictConfig) -> Path:
-    """Returns the folder that ``base.path`` names."""
+    """Returns the folder or single file that ``base.path`` names."""
     if cfg.base.path is None:
         raise UserError(
-            f"scale={cfg.scale.name} needs base.path=FOLDER, a base in diffusers' layout "
-            "(or base.random=true for measurements)."
+            f"scale={cfg.scale.name} needs base.path=PATH, a base in diffusers' layout "
+            "or in one file (or base.random=true for measurements)."
         )
-    return find_weight(str(cfg.base.path), cfg.weights_dir)
+    return find_base(str(cfg.base.path), cfg.weights_dir)
 
 
 def open_base(cfg: DictConfig) -> DiffusionBase:
@@ -64,7 +64,7 @@ def open_base(cfg: DictConfig) -> DiffusionBase:
     if cfg.base.random:
         torch.manual_seed(0)  # one random base for all variants and for a resume
         return build_base(plain(cfg.scale.base.unet), plain(cfg.scale.base.vae))
-    return load_base(base_folder(cfg))
+    return load_base(base_folder(cfg), plain(cfg.scale.base.unet), plain(cfg.scale.base.vae))
 
 
 def build_perceptual(cfg: DictConfig, name: str, trunk: str) -> nn.Module:

@@ -9,11 +9,13 @@ from experiments.cli.ranks import is_follower
 from experiments.pipelines import stage1, stage2
 from experiments.pipelines.build import open_base, vq_config
 from experiments.pipelines.fitting import build_trainer, load_weights, seed_everything
-from experiments.pipelines.prompts import prompt_of_export, stage1_config
+from experiments.pipelines.initial import started_from, trained_keys
+from experiments.pipelines.prompts import stage1_config
 from experiments.pipelines.stage1_cache import cached_vre
 from experiments.pipelines.stage1_parts import dictionary_file, find_dictionary, load_part
 from lightning_modules.stepped import SteppedModule
-from osdface.checkpoints.export import check_base, load_restorer
+from osdface.checkpoints.export import check_base
+from osdface.checkpoints.initial import is_export, load_initial
 from osdface.checkpoints.pickles import load_pickle
 from osdface.errors import UserError
 from osdface.files import write_json
@@ -24,10 +26,11 @@ from osdface.paths import find_weight
 
 def _own_vre(cfg: DictConfig, checkpoint: Path, base: DiffusionBase) -> DictConfig:
     """Returns the config with the VRE that the weights were trained with, and no discriminator."""
-    cfg = stage1_config(cfg)
+    cfg = stage1_config(cfg if checkpoint.is_dir() else started_from(cfg))
     changes = OmegaConf.create({"losses": {"gan": 0.0}})
     if checkpoint.is_dir():
-        changes.vre = prompt_of_export(checkpoint)  # an export holds its own
+        # An export or released files bring their own, and decide which layers have LoRA.
+        changes = OmegaConf.create({"losses": {"gan": 0.0}, **trained_keys(checkpoint)})
     elif cfg.vre.checkpoint is None and not cfg.vre.random and cfg.vre.kind in VISUAL_KINDS:
         found = cached_vre(cfg, base.fingerprint)
         if found is None:
@@ -42,19 +45,19 @@ def _own_vre(cfg: DictConfig, checkpoint: Path, base: DiffusionBase) -> DictConf
 
 
 def evaluate_restorer(cfg: DictConfig, output_dir: Path) -> dict[str, float]:
-    """Scores a stage-2 checkpoint or export folder on the held-out pictures.
+    """Scores a stage-2 checkpoint, export folder or released files on the held-out pictures.
 
     With EMA it is the averaged weights of a checkpoint that are scored, as in its own validations.
     """
     checkpoint = find_weight(str(cfg.checkpoint), cfg.weights_dir).absolute()
     base = open_base(cfg)
-    if checkpoint.is_dir():
+    if checkpoint.is_dir() and is_export(checkpoint):
         check_base(checkpoint, base.fingerprint)
     state = None if checkpoint.is_dir() else load_pickle(checkpoint)
     own = _own_vre(cfg, checkpoint, base)
     module = stage2.build_module(own, base)
     if state is None:
-        load_restorer(checkpoint, module.generator)
+        load_initial(checkpoint, module.generator, base.fingerprint)
     else:
         load_weights(state, module, str(checkpoint))
     if not is_follower():

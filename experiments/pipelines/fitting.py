@@ -17,7 +17,9 @@ from torch import distributed
 
 from callbacks import (
     EMA,
+    AccuracyBounds,
     CodebookPictures,
+    GuardLog,
     ImageGrid,
     RunLog,
     StatusFile,
@@ -47,6 +49,7 @@ class FitSettings:
         mode: "min" or "max" of it.
         shown: Keys in the progress bar.
         ema_decay: 0 for none.
+        accuracy: When the discriminator is too strong or dead; None does not watch it.
     """
 
     label: str
@@ -58,6 +61,7 @@ class FitSettings:
     mode: str = "min"
     shown: tuple[str, ...] = ("loss/total", "loss/mse/raw")
     ema_decay: float = 0.0
+    accuracy: AccuracyBounds | None = None
 
 
 def _quiet() -> None:
@@ -175,6 +179,7 @@ def fit(
     )
     callbacks: list[L.Callback] = [
         Throughput(),
+        GuardLog(run_dir, settings.accuracy, wandb_run),
         RunLog(run_dir, settings.log_every),
         wandb_run,
         ImageGrid(run_dir, wandb_run),

@@ -5,6 +5,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
+from callbacks import AccuracyBounds
 from datamodules.faces import FaceDataModule
 from experiments.pipelines.build import (
     base_folder,
@@ -16,6 +17,7 @@ from experiments.pipelines.build import (
     plain,
 )
 from experiments.pipelines.fitting import FitSettings, fit, seed_everything
+from experiments.pipelines.initial import initial_folder, started_from
 from experiments.pipelines.prompts import (
     ensure_vres,
     prompt_fingerprints,
@@ -25,14 +27,14 @@ from experiments.pipelines.prompts import (
 from experiments.pipelines.references import write_references
 from lightning_modules.distillation import GANSettings, OneStepDistillationModule
 from lightning_modules.stepped import StepSettings
-from osdface.checkpoints.export import check_base, load_restorer, save_restorer
+from osdface.checkpoints.export import save_restorer
+from osdface.checkpoints.initial import load_initial
 from osdface.files import atomic_folder
 from osdface.networks.base import DiffusionBase
 from osdface.networks.discriminators import LatentDiscriminator
 from osdface.networks.generator import OneStepGenerator
 from osdface.networks.lora import DEFAULT_TARGETS, add_lora
 from osdface.networks.prompts import build_prompt_source
-from osdface.paths import find_weight
 
 EXPORT = "export"
 
@@ -82,6 +84,7 @@ def build_module(cfg: DictConfig, base: DiffusionBase) -> OneStepDistillationMod
         chosen.schedule,
         chosen.clip,
         chosen.accumulate,
+        chosen.max_skipped,
     )
     module = OneStepDistillationModule(
         generator,
@@ -107,13 +110,12 @@ def build_data(cfg: DictConfig) -> FaceDataModule:
 
 def run_variant(cfg: DictConfig, run_dir: Path) -> dict[str, float]:
     """Trains one variant and writes its export; returns the last validation's figures."""
+    cfg = started_from(cfg)
     chosen = cfg.scale.stage2
     base = open_base(cfg)
     module = build_module(cfg, base)
-    if cfg.init_from is not None:
-        start = find_weight(str(cfg.init_from), cfg.weights_dir)
-        check_base(start, base.fingerprint)
-        load_restorer(start, module.generator)
+    if (start := initial_folder(cfg)) is not None:
+        load_initial(start, module.generator, base.fingerprint)
     settings = FitSettings(
         label=cfg.variant if cfg.seeds is None else f"{cfg.variant} seed {cfg.seed}",
         job_type="stage2",
@@ -123,6 +125,7 @@ def run_variant(cfg: DictConfig, run_dir: Path) -> dict[str, float]:
         metric=chosen.best_metric,
         mode=chosen.best_mode,
         ema_decay=chosen.ema_decay,
+        accuracy=AccuracyBounds(**plain(chosen.discriminator_watch)),
     )
     figures = fit(cfg, module, build_data(cfg), run_dir, settings)
     export = run_dir / EXPORT
@@ -137,6 +140,7 @@ def run_variant(cfg: DictConfig, run_dir: Path) -> dict[str, float]:
 
 def prepare(cfg: DictConfig, output_dir: Path) -> None:
     """Makes what all variants share: data, stage 1 and the reference rows; idempotent."""
+    cfg = started_from(cfg)
     seed_everything(cfg)
     # What can be missing comes first: an hour of drawing or training must not end in a sentence.
     base = open_base(cfg)
@@ -158,6 +162,7 @@ def run(cfg: DictConfig, output_dir: Path) -> dict[str, float]:
     # Only to say at once what is missing.
     if not cfg.base.random:
         base_folder(cfg)
+    started_from(cfg)
     weights = loss_weights(cfg)
     weights.pop("gan", None)
     build_losses(cfg, weights)

@@ -14,8 +14,8 @@ from osdface.checkpoints.export import (
     load_tensors,
     load_vre,
     read_config,
-    save_tensors,
 )
+from osdface.checkpoints.lora_file import save_lora
 from osdface.errors import UserError
 from osdface.files import atomic_folder, read_json, write_json
 
@@ -45,7 +45,8 @@ def compact_restorer(
         if own.keys() != named.keys() or any(not torch.equal(own[k], named[k]) for k in own):
             raise UserError(f"{source} was trained with another VRE than {vre}.")
         lora = load_tensors(source / LORA_FILE)
-        save_tensors({key: value.half() for key, value in lora.items()}, temporary / LORA_FILE)
+        halves = {key: value.half() for key, value in lora.items()}
+        save_lora(temporary / LORA_FILE, halves, facts["lora"])
         for name in (CONVS_FILE, PROMPT_FILE):
             if (source / name).is_file():
                 shutil.copyfile(source / name, temporary / name)

@@ -27,6 +27,7 @@ from osdface.checkpoints.folder import (
     read_config,
     save_tensors,
 )
+from osdface.checkpoints.lora_file import save_lora
 from osdface.checkpoints.vre_export import load_vre, save_dictionary, save_vre
 from osdface.errors import UserError
 from osdface.files import write_json
@@ -89,7 +90,7 @@ def save_restorer(
     folder = Path(folder)
     facts = {"format_version": FORMAT_VERSION, "kind": "osdface"}
     facts |= save_prompt_source(folder, generator)
-    save_tensors(lora_state(generator.unet), folder / LORA_FILE)
+    save_lora(folder / LORA_FILE, lora_state(generator.unet), lora)
     facts |= {"timestep": generator.timestep, "lora": lora, "base": base}
     write_json(folder / "config.json", facts | (extra or {}))
 

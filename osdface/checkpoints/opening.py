@@ -14,19 +14,21 @@ from torch import Tensor, nn
 
 from osdface.checkpoints.export import load_prompt_source
 from osdface.checkpoints.folder import LORA_FILE, MERGED, load_tensors, read_config
+from osdface.checkpoints.lora_file import read_lora
 from osdface.checkpoints.merged import BASE_FOLDER
 from osdface.checkpoints.released import load_released_embedder
 from osdface.checkpoints.run_checkpoint import read_run_checkpoint
 from osdface.errors import UserError
 from osdface.networks.base import DiffusionBase, load_base
+from osdface.networks.base_files import find_base
+from osdface.networks.embedder import PromptConvs
 from osdface.networks.generator import OneStepGenerator
 from osdface.networks.lora import add_lora, load_lora_state, merge_lora
-from osdface.paths import assets_dir, find_weight
+from osdface.paths import assets_dir
 
 TINY = "tiny"
 # As published; the LoRA stands in `LORA_FILE` in both layouts (R).
 VRE_RELEASED, CONVS_RELEASED = "associate_2.ckpt", "embedding_change_weights.pth"
-_RELEASED_ALPHA = 16.0  # R
 
 
 @dataclass
@@ -69,14 +71,15 @@ def read_export(folder: Path) -> TrainedParts:
 
 def read_released(folder: Path) -> TrainedParts:
     """Reads a folder with the three released files (R); sizes come from the tensors."""
-    lora = load_tensors(folder / LORA_FILE)
-    ranks = {len(value) for key, value in lora.items() if key.endswith(".lora_A.weight")}
-    if len(ranks) != 1:
-        raise UserError(f"{folder / LORA_FILE} holds no LoRA of one rank: it is another file.")
-    modules = {key.removeprefix("unet.").rpartition(".lora_")[0] for key in lora}
+    lora, options = read_lora(folder / LORA_FILE)
     source = load_released_embedder(folder / VRE_RELEASED, folder / CONVS_RELEASED)
-    options = {"rank": ranks.pop(), "alpha": _RELEASED_ALPHA, "targets": sorted(modules)}
     return TrainedParts(source, lora, options)
+
+
+def missing_files(folder: Path) -> list[str]:
+    """Returns which of the three released files a folder lacks."""
+    names = (VRE_RELEASED, LORA_FILE, CONVS_RELEASED)
+    return [name for name in names if not (folder / name).is_file()]
 
 
 def read_parts(path: str | Path, vre: str | Path | None = None) -> TrainedParts:
@@ -90,8 +93,7 @@ def read_parts(path: str | Path, vre: str | Path | None = None) -> TrainedParts:
         raise UserError(f"vre= belongs to a .ckpt file; {path} is a folder and brings its own.")
     if (path / "config.json").is_file():
         return read_export(path)
-    missing = [n for n in (VRE_RELEASED, LORA_FILE, CONVS_RELEASED) if not (path / n).is_file()]
-    if missing:
+    if missing := missing_files(path):
         raise UserError(
             f"{path} is no export folder (it has no config.json) and no folder of the released "
             f"files (it lacks {', '.join(missing)})."
@@ -99,7 +101,14 @@ def read_parts(path: str | Path, vre: str | Path | None = None) -> TrainedParts:
     return read_released(path)
 
 
-def _open_base(parts: TrainedParts, base: str | Path | None, weights_dir: Any) -> DiffusionBase:
+def open_base(
+    parts: TrainedParts, base: str | Path | None, weights_dir: str | Path | None
+) -> tuple[DiffusionBase, str]:
+    """Loads the base that was named, or else that of the run; returns it and its name.
+
+    Raises:
+        UserError: It is missing or another one than the parts were trained on.
+    """
     if base is not None and not parts.lora_options:
         raise UserError(f"base={base} does not belong here: a merged restorer brings its own.")
     name = parts.base if base is None else str(base)
@@ -108,8 +117,10 @@ def _open_base(parts: TrainedParts, base: str | Path | None, weights_dir: Any) -
     if parts.fingerprint == "random" and base is None:
         raise UserError("It was trained on random weights, for measurements: it cannot restore.")
     try:
-        folder = find_weight(name, weights_dir)
+        folder = find_base(name, weights_dir)
     except UserError:
+        if base is not None:
+            raise
         raise UserError(
             f"The base {name} is not there: give base=FOLDER, the base it was trained on."
         ) from None
@@ -119,7 +130,18 @@ def _open_base(parts: TrainedParts, base: str | Path | None, weights_dir: Any) -
             f"It was trained on another base ({parts.base}, {parts.fingerprint}) than {folder} "
             f"({found.fingerprint}): give base=FOLDER of that one."
         )
-    return found
+    return found, name
+
+
+def check_prompt(source: Any, base: DiffusionBase) -> None:
+    """Raises UserError for prompt convolutions of another cross-attention width than the base's."""
+    convs = getattr(source, "convs", None)
+    if isinstance(convs, PromptConvs) and convs.conv2.out_channels != base.prompt_dim:
+        raise UserError(
+            f"Its prompt convolutions give a prompt of width {convs.conv2.out_channels}, but the "
+            f"base's cross-attention takes {base.prompt_dim}: give base=FOLDER of the base that it "
+            "was trained on, Stable Diffusion 2.1-base for the released files."
+        )
 
 
 def open_restorer(
@@ -146,7 +168,8 @@ def open_restorer(
     # Building modules draws weights: whoever loads a restorer keeps the random stream they had.
     with torch.random.fork_rng(devices=[]):
         parts = read_parts(path, vre)
-        found = _open_base(parts, base, weights_dir)
+        found, _ = open_base(parts, base, weights_dir)
+        check_prompt(parts.prompt_source, found)
         if parts.lora_options:
             add_lora(found.unet, **parts.lora_options)
     if parts.lora_options:

@@ -24,8 +24,19 @@ RELEASED_INPUT_RANGE = (-3.0, 1.0)
 _OWN = ("quantizer.idle_steps",)  # bookkeeping of our training
 
 
-def _tensors(path: str | Path, prefix: str) -> dict[str, Tensor]:
-    found = load_pickle(path)
+# Our own files of this layout may have other sizes and another range; they say so under this key.
+_FACTS = "osdface"
+
+
+def _facts(found: Any) -> tuple[VQConfig, tuple[float, float]]:
+    """Sizes and input range of a file: those of the released one, or what our exporter noted."""
+    facts = found.get(_FACTS, {}) if isinstance(found, dict) else {}
+    low, high = facts.get("input_range", RELEASED_INPUT_RANGE)
+    sizes = VQConfig.from_dict(facts["vre"]) if "vre" in facts else VQConfig()
+    return sizes, (float(low), float(high))
+
+
+def _tensors(found: Any, path: str | Path, prefix: str) -> dict[str, Tensor]:
     state = found.get("state_dict", found) if isinstance(found, dict) else {}
     tensors = {
         key.removeprefix(prefix): value
@@ -69,18 +80,20 @@ def load_released_dictionary(
     Args:
         path: The file.
         domain: "hq" or "lq".
-        config: Sizes; None for the released ones.
+        config: Sizes; None for the released ones, or those that the file names.
 
     Raises:
         UserError: The file cannot be read or does not fit; the first mismatch is named.
     """
-    config = config or VQConfig()
+    found = load_pickle(path)
+    config = config or _facts(found)[0]
     autoencoder = VQAutoencoder(config)
-    _import(autoencoder, config, _tensors(path, PREFIXES[domain]), f"{path}: {PREFIXES[domain]}")
+    tensors = _tensors(found, path, PREFIXES[domain])
+    _import(autoencoder, config, tensors, f"{path}: {PREFIXES[domain]}")
     return autoencoder
 
 
-def _export(module: VQAutoencoder, prefix: str) -> dict[str, Tensor]:
+def _export(module: VQAutoencoder | VisualRepresentationEmbedder, prefix: str) -> dict[str, Tensor]:
     levels = len(module.config.channels)
     state: dict[str, Tensor] = {}
     for name, value in module.state_dict().items():
@@ -96,10 +109,34 @@ def _export(module: VQAutoencoder, prefix: str) -> dict[str, Tensor]:
 
 
 def save_released_dictionaries(path: str | Path, hq: VQAutoencoder, lq: VQAutoencoder) -> None:
-    """Writes both autoencoders in the layout of ``associate_2.ckpt``, atomically."""
+    """Writes both autoencoders in the layout of ``associate_2.ckpt``, atomically.
+
+    Their input range is not noted: whoever reads the file takes it for the released one's.
+    """
     state = _export(hq, PREFIXES["hq"]) | _export(lq, PREFIXES["lq"])
     with atomic_path(path) as temporary:
         torch.save({"state_dict": state}, temporary)
+
+
+def save_released_embedder(
+    path: str | Path,
+    embedder: VisualRepresentationEmbedder,
+    whole: tuple[VQAutoencoder, VQAutoencoder] | None = None,
+) -> None:
+    """Writes a VRE as ``associate_2.ckpt``, atomically.
+
+    Without ``whole``, the HQ and LQ autoencoders it comes from, there is only the VRE's half of
+    the LQ one.
+
+    Sizes and input range are noted beside the tensors, under a key that the released code does not
+    read: it takes [-3, 1] for granted.
+    """
+    facts = {"vre": embedder.config.to_dict(), "input_range": list(embedder.input_range)}
+    state = _export(whole[1] if whole else embedder, PREFIXES["lq"])
+    if whole:
+        state |= _export(whole[0], PREFIXES["hq"])
+    with atomic_path(path) as temporary:
+        torch.save({"state_dict": state, _FACTS: facts}, temporary)
 
 
 def load_prompt_convs(path: str | Path) -> PromptConvs:
@@ -152,9 +189,10 @@ def load_released_embedder(
     Raises:
         UserError: A file cannot be read or does not fit; the first mismatch is named.
     """
-    config = VQConfig()
-    embedder = VisualRepresentationEmbedder(config, count, RELEASED_INPUT_RANGE)
-    tensors = _tensors(associate_ckpt, PREFIXES["lq"])
+    found = load_pickle(associate_ckpt)
+    config, input_range = _facts(found)
+    embedder = VisualRepresentationEmbedder(config, count, input_range)
+    tensors = _tensors(found, associate_ckpt, PREFIXES["lq"])
     _import(embedder, config, tensors, f"{associate_ckpt}: {PREFIXES['lq']}")
     embedder.requires_grad_(False).eval().to(device)
     if prompt_convs is None:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from osdface.errors import UserError
 from osdface.files import read_json, sha256_file, write_json
+from osdface.networks.base_files import load_part
 from osdface.networks.latents import LatentCodec
 from osdface.networks.taesd import is_taesd, load_taesd
 
@@ -81,22 +82,45 @@ def alphas_cumprod(scheduler: DDPMScheduler) -> Tensor:
 
 
 def _check(unet: UNet2DConditionModel, codec: LatentCodec, prediction: str, where: str) -> None:
+    config = unet.config
     if prediction != "epsilon":
         raise UserError(
             f"The base {where} predicts {prediction!r}, but one-step restoration needs "
             "'epsilon': use a -base model (512 px) such as Stable Diffusion 2.1-base."
         )
-    if unet.config.in_channels != codec.channels:
+    if config.in_channels != codec.channels or config.out_channels != codec.channels:
         raise UserError(
-            f"The base {where} has a UNet for {unet.config.in_channels} latent channels but a VAE "
-            f"with {codec.channels}: both must come from the same model."
+            f"The base {where} has a UNet for {config.in_channels} latent channels in and "
+            f"{config.out_channels} out but a VAE with {codec.channels}: both must come from the "
+            "same model."
+        )
+    if config.class_embed_type or config.addition_embed_type:
+        raise UserError(
+            f"The base {where} has a UNet that wants more than a prompt (as SDXL's does): use "
+            "Stable Diffusion 2.1-base."
+        )
+    _check_scaling(unet, codec, where)
+
+
+def _check_scaling(unet: UNet2DConditionModel, codec: LatentCodec, where: str) -> None:
+    """Refuses a foreign VAE beside Stable Diffusion's UNet: its latents have another size."""
+    wanted = SD21_VAE["scaling_factor"]
+    is_sd = tuple(unet.config.block_out_channels) == SD21_UNET["block_out_channels"]
+    if not is_sd or not isinstance(codec.vae, AutoencoderKL):
+        return  # AutoencoderTiny of Stable Diffusion scales by 1
+    if abs(codec.scaling_factor - wanted) > 1e-6 or codec.shift_factor:
+        raise UserError(
+            f"The base {where} has a VAE with scaling_factor {codec.scaling_factor:g}, but Stable "
+            f"Diffusion's UNet was trained on latents scaled by {wanted}: both must come from the "
+            "same model."
         )
 
 
 def folder_fingerprint(folder: Path) -> str:
-    """Returns a short hash over all safetensors files below ``folder`` (names and bytes)."""
+    """Returns a short hash over all safetensors, else .bin, files below ``folder``."""
     digest = hashlib.sha256()
-    for path in sorted(folder.rglob("*.safetensors")):
+    files = sorted(folder.rglob("*.safetensors"))
+    for path in files or sorted(folder.rglob("*.bin")):
         digest.update(f"{path.relative_to(folder)}:{sha256_file(path)}\n".encode())
     return digest.hexdigest()[:16]
 
@@ -118,29 +142,48 @@ def load_vae(folder: str | Path) -> AutoencoderKL | AutoencoderTiny:
         raise UserError(f"No VAE at {folder}: it needs config.json and safetensors weights.")
     name = read_json(folder / "config.json").get("_class_name", "AutoencoderKL")
     model = AutoencoderTiny if name == "AutoencoderTiny" else AutoencoderKL
-    return model.from_pretrained(folder, local_files_only=True, torch_dtype=torch.float32)
+    return load_part(model, folder)
 
 
-def load_base(folder: str | Path) -> DiffusionBase:
-    """Loads a base from a diffusers folder with ``unet/``, ``vae/`` and ``scheduler/``.
+def load_base(
+    path: str | Path, unet: dict[str, Any] | None = None, vae: dict[str, Any] | None = None
+) -> DiffusionBase:
+    """Loads a base from a diffusers folder with ``unet/``, ``vae/`` and ``scheduler/``, or a file.
+
+    Args:
+        path: The folder, or Stable Diffusion in one ``.safetensors`` or ``.ckpt`` file.
+        unet: Of a single file, which does not tell its sizes: arguments of
+            ``UNet2DConditionModel``; None for those of Stable Diffusion 2.1-base.
+        vae: Likewise of ``AutoencoderKL``.
 
     Raises:
         UserError: A part is missing, the model does not predict epsilon, or parts do not fit.
     """
-    folder = Path(folder)
+    folder = Path(path)
+    if folder.is_file():
+        return _load_file(folder, unet or SD21_UNET, vae or SD21_VAE)
     for part in ("unet/config.json", "vae/config.json", "scheduler/scheduler_config.json"):
         if not (folder / part).is_file():
             raise UserError(
                 f"The base {folder} has no {part}: base.path= must name a diffusers folder with "
-                "unet/, vae/ and scheduler/."
+                "unet/, vae/ and scheduler/, or a single .safetensors or .ckpt file."
             )
-    unet = UNet2DConditionModel.from_pretrained(
-        folder / "unet", local_files_only=True, torch_dtype=torch.float32
-    )
+    model = load_part(UNet2DConditionModel, folder / "unet")
     scheduler = DDPMScheduler.from_pretrained(folder / "scheduler", local_files_only=True)
     codec = LatentCodec(load_vae(folder / "vae"))
-    _check(unet, codec, scheduler.config.prediction_type, str(folder))
-    return DiffusionBase(unet, codec, alphas_cumprod(scheduler), folder_fingerprint(folder))
+    _check(model, codec, scheduler.config.prediction_type, str(folder))
+    return DiffusionBase(model, codec, alphas_cumprod(scheduler), folder_fingerprint(folder))
+
+
+def _load_file(path: Path, unet: dict[str, Any], vae: dict[str, Any]) -> DiffusionBase:
+    # Only now: that package imports this module.
+    from osdface.checkpoints.single_file import read_single_file
+
+    model, autoencoder, prediction = read_single_file(path, unet, vae)
+    codec = LatentCodec(autoencoder)
+    _check(model, codec, prediction, str(path))
+    alphas = alphas_cumprod(DDPMScheduler(**SD_SCHEDULE))
+    return DiffusionBase(model, codec, alphas, sha256_file(path)[:16])
 
 
 def build_base(unet: dict[str, Any] | None = None, vae: dict[str, Any] | None = None):

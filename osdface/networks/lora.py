@@ -44,12 +44,19 @@ def add_lora(
         alpha: The update is scaled by alpha / rank; 16 (R).
         targets: Last parts of the names of the layers that get LoRA.
         name: Adapter name.
+
+    Raises:
+        UserError: No layer has such a name, or one is neither linear nor a convolution.
     """
     model.requires_grad_(False)
     config = LoraConfig(
         r=rank, lora_alpha=alpha, target_modules=list(targets), init_lora_weights=True
     )
-    inject_adapter_in_model(config, model, adapter_name=name)
+    try:
+        inject_adapter_in_model(config, model, adapter_name=name)
+    except ValueError as error:  # peft found none of them, or one is no layer it knows
+        line = " ".join(str(error).split())[:160]
+        raise UserError(f"LoRA does not fit this base ({line}): check lora_targets.") from error
     return model
 
 
@@ -72,16 +79,20 @@ def load_lora_state(
     """
     state = {key.removeprefix(prefix): value for key, value in state.items()}
     own = get_peft_model_state_dict(model, adapter_name=name)
-    for key in own.keys() | state.keys():
+    for key in sorted(own.keys() | state.keys()):
         if key not in state or key not in own:
             side = "lacks" if key not in state else "has the unknown"
             raise UserError(
-                f"The LoRA file {side} tensor {key!r}: its targets differ from lora.targets."
+                f"The LoRA file {side} tensor {key!r}: it was trained with other lora_targets or "
+                "on another base."
             )
         if own[key].shape != state[key].shape:
+            rank = int(state[key].shape[0 if ".lora_A." in key else 1])
+            other = own[key].shape[0 if ".lora_A." in key else 1] == rank
+            why = "it was trained on another base" if other else f"its lora_rank is {rank}"
             raise UserError(
                 f"LoRA tensor {key!r} has shape {tuple(state[key].shape)}, the model needs "
-                f"{tuple(own[key].shape)}: set lora.rank= to the rank of the file."
+                f"{tuple(own[key].shape)}: {why}."
             )
     _set_state(model, state, adapter_name=name)
 

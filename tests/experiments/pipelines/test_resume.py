@@ -10,6 +10,7 @@ from pathlib import Path
 import cv2
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from datamodules.portraits import render_portrait
 from datamodules.shards import write_shards
@@ -41,8 +42,13 @@ def power_cut():
     return after
 
 
+def averages(run_dir: Path) -> dict[str, torch.Tensor]:
+    state = torch.load(run_dir / "checkpoints" / "last.ckpt", weights_only=True)
+    return state["callbacks"]["EMA"]["shadow"]
+
+
 def test_resumed_equals_uninterrupted_bit_for_bit(run_fast, tmp_path, power_cut, monkeypatch):
-    changes = {"scale.stage2.steps": 4, "scale.stage2.val_every": 2}
+    changes = {"scale.stage2.steps": 4, "scale.stage2.val_every": 2, "scale.stage2.ema_decay": 0.5}
     assert run_fast("osdface", tmp_path / "whole", **changes) == 0
     with monkeypatch.context() as context:
         power_cut(3, context)
@@ -53,6 +59,17 @@ def test_resumed_equals_uninterrupted_bit_for_bit(run_fast, tmp_path, power_cut,
     assert whole.keys() == resumed.keys()
     for name in whole:
         assert torch.equal(whole[name], resumed[name]), name
+    means, resumed_means = averages(tmp_path / "whole"), averages(tmp_path / "cut")
+    exported = load_file(tmp_path / "cut" / "export" / "pytorch_lora_weights.safetensors")
+    layers = 0
+    for name, mean in means.items():
+        assert torch.equal(mean, resumed_means[name]), name
+        # The averages, not the last step's weights, are what is exported (and validated).
+        plain = "unet." + name.removeprefix("generator.unet.").replace(".default.", ".")
+        if plain in exported:
+            layers += 1
+            assert torch.equal(exported[plain], mean) and not torch.equal(mean, whole[name]), name
+    assert layers == len(exported)
 
 
 def test_ctrl_c_ends_with_130_and_the_same_command_goes_on(run_fast, tmp_path, monkeypatch, capsys):

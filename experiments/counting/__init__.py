@@ -1,0 +1,1 @@
+"""Behind ``python -m experiments.complexity``: what a restorer costs."""

@@ -1,0 +1,97 @@
+"""From the words of the command to its three files."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig
+
+from experiments.cli.compose import compose_words
+from experiments.counting.report import as_csv, as_markdown
+from experiments.counting.timing import check_device, measure
+from experiments.pipelines.build import plain, vq_config
+from osdface.complexity import Part, count_lora, count_parts
+from osdface.devices import default_device
+from osdface.errors import UserError
+from osdface.files import write_json, write_text
+from osdface.networks.base import build_base
+from osdface.networks.embedder import PromptConvs, VisualPrompt, VisualRepresentationEmbedder
+from osdface.networks.generator import OneStepGenerator
+from osdface.networks.lora import DEFAULT_TARGETS
+
+# Above this many parameters a CPU takes a minute for one picture: it is timed on request alone.
+_LARGE = 200_000_000
+
+
+def random_generator(cfg: DictConfig, device: torch.device | str) -> OneStepGenerator:
+    """Builds the restorer of a scale with the paper's prompt and random weights, without LoRA."""
+    with torch.random.fork_rng(devices=[]), torch.device(device):
+        base = build_base(plain(cfg.scale.base.unet), plain(cfg.scale.base.vae))
+        config = vq_config(cfg)
+        hidden = cfg.scale.vre.prompt_hidden_dim
+        convs = PromptConvs(config.embedding_dim, hidden, base.prompt_dim)
+        source = VisualPrompt(VisualRepresentationEmbedder(config), convs)
+        return OneStepGenerator(base, source, cfg.scale.stage2.timestep).eval()
+
+
+def _counts(cfg: DictConfig) -> dict[str, Any]:
+    chosen, resolution = cfg.scale.stage2, int(cfg.scale.resolution)
+    with torch.device("meta"):
+        generator = random_generator(cfg, "meta")
+        parts = count_parts(generator, resolution)
+        targets = plain(chosen.lora_targets) or list(DEFAULT_TARGETS)
+        options = {"rank": chosen.lora_rank, "alpha": chosen.lora_alpha, "targets": targets}
+        lora = count_lora(generator, resolution, options)
+
+    def total(name: str) -> int:
+        return sum(getattr(part, name) for part in parts.values())
+
+    return {
+        "scale": str(cfg.scale.name),
+        "resolution": resolution,
+        "params_total": total("params"),
+        "params_trainable": total("trainable") + lora.trainable,
+        "macs_total": total("macs"),
+        "macs_without_attention": total("macs_without_attention"),
+        "parts": {name: part.to_dict() for name, part in parts.items()},
+        "lora": _lora_facts(lora, int(chosen.lora_rank)),
+    }
+
+
+def _lora_facts(lora: Part, rank: int) -> dict[str, Any]:
+    # Merged into the weights, as in inference, it adds nothing, so no total contains it.
+    return {"rank": rank, "params": lora.params, "macs_unmerged": lora.macs, "macs_merged": 0}
+
+
+def complexity(values: dict[str, Any]) -> list[str]:
+    """Counts a scale, measures it where asked to, and writes the report.
+
+    Args:
+        values: The keys of ``experiments.complexity``.
+
+    Returns:
+        The lines that the command ends with.
+    """
+    cfg, _ = compose_words({"scale": values["scale"]})
+    device = torch.device(check_device(values["device"])) if values["device"] else default_device()
+    folder = Path(values["output_dir"] or f"outputs/complexity/{values['scale']}").absolute()
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"output_dir={folder} is a file, not a folder.")
+    found = _counts(cfg)
+    timed = values["time"] == "true" or (
+        values["time"] == "auto" and (device.type != "cpu" or found["params_total"] < _LARGE)
+    )
+    found["time"] = None
+    if timed:
+        dtype = getattr(torch, values["dtype"])
+        generator = random_generator(cfg, device)
+        size = found["resolution"]
+        found["time"] = measure(generator, size, device, dtype, values["batch"], values["repeats"])
+    text = as_markdown(found)
+    try:
+        write_json(folder / "complexity.json", found)
+        write_text(folder / "complexity.csv", as_csv(found))
+        write_text(folder / "complexity.md", text)
+    except OSError as error:
+        raise UserError(f"{folder} cannot be written: {error.strerror}.") from error
+    return [text, str(folder)]
