@@ -17,6 +17,7 @@ DATA_PATTERNS = [
     "experiments/**/*.csv",
     "experiments/slurm/**/*",
     "osdface/assets/**/*",
+    "osdface/weights/*.toml",
 ]
 
 

@@ -16,6 +16,7 @@ from experiments.pipelines.build import (
     plain,
 )
 from experiments.pipelines.fitting import FitSettings, fit, seed_everything
+from experiments.pipelines.needed import check_weights
 from experiments.pipelines.prompts import (
     ensure_vres,
     prompt_fingerprints,
@@ -139,6 +140,7 @@ def prepare(cfg: DictConfig, output_dir: Path) -> None:
     """Makes what all variants share: data, stage 1 and the reference rows; idempotent."""
     seed_everything(cfg)
     # What can be missing comes first: an hour of drawing or training must not end in a sentence.
+    check_weights(cfg)
     base = open_base(cfg)
     build_metrics(cfg)
     if cfg.vre.kind == "text_prompt":
