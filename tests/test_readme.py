@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from experiments import make_shards, make_test_set
+from experiments import benchmark, make_shards, make_test_set, weights
 from experiments.cli.compose import compose_words, keys_of
-from experiments.cli.plain import read_words
+from experiments.cli.plain import REQUIRED, read_words
 from experiments.cli.words import parse_words, to_argv
 from experiments.restoring.options import HELP as RESTORING
 from experiments.restoring.options import parse_options
@@ -20,8 +20,10 @@ ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
 # Commands of their own, by the module that is run.
 PLAIN = {f"experiments.{each.__name__.rpartition('.')[2]}": each.KEYS for each in (
-    make_shards, make_test_set
+    make_shards, make_test_set, benchmark, weights
 )}  # fmt: skip
+# The pages of commands whose keys other commands have too.
+OWN_PAGES = {"weights": "experiments.weights", "adding-a-baseline": "experiments.benchmark"}
 PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
 # A page may also name a file that a run writes: its name then stands in one of these packages.
 WRITERS = ["experiments", "callbacks", "osdface", "datamodules"]
@@ -171,8 +173,12 @@ def test_named_key_takes_the_named_value(page, text, tmp_path):
         parse_options(to_argv(given | whole | parse_words(words)))
         return
     key = words[0].partition("=")[0]
-    if owner := next((keys for keys in PLAIN.values() if key in keys and key != "seed"), None):
-        read_words([*words, *(f"{k}=x" for k in ("source", "output") if k != key)], owner)
+    names = [OWN_PAGES[page.stem]] if page.stem in OWN_PAGES else [
+        name for name in PLAIN if name not in OWN_PAGES.values() and key != "seed"
+    ]  # fmt: skip
+    if owner := next((PLAIN[name] for name in names if key in PLAIN[name]), None):
+        needed = [k for k, known in owner.items() if known.default is REQUIRED and k != key]
+        read_words([*words, *(f"{k}=x" for k in needed)], owner)
         return
     data = ["data=folder"] if key in ("data.root", "data.identity_from") else []
     data = ["data=shards", "data.urls=x"] if key in ("data.urls", "data.target") else data

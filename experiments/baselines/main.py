@@ -13,7 +13,8 @@ from experiments.baselines.options import allowed, check, chosen_methods
 from experiments.baselines.pictures import list_pictures
 from experiments.baselines.records import Record
 from experiments.baselines.rendering import write_tables
-from experiments.baselines.running import RESTORED, Run, Settings, given_images, run_method
+from experiments.baselines.running import given_images, run_method
+from experiments.baselines.runs import RESTORED, Run, Settings
 from experiments.baselines.tables import TABLE_OF, suite_table, tables_from_disk
 from experiments.cli.lock import FolderLock
 from experiments.evaluation.scoring import ScoringSettings, measures, score

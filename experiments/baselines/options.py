@@ -26,7 +26,7 @@ PLAIN_KEYS = {
     "timeout": Key(0.0, "seconds after which a method's process is ended; 0: never"),
     "timing": Key(True, "restore one picture first, twice, to tell loading from restoring"),
     "perceptual": Key("vgg16", "network of LPIPS and DISTS: vgg16, vgg16_hed, tiny, or none"),
-    "identity": Key("arcface_ir_se50", "network of Deg.: arcface_ir_se50, mobilefacenet, tiny_b or none"),
+    "identity": Key("arcface_ir_se50", "of Deg.: arcface_ir_se50, mobilefacenet, tiny_b or none"),
     "weights_dir": Key(None, "folder of the scoring networks' files; default $OSDFACE_WEIGHTS"),
     "device": Key(None, "of the scoring networks: cuda, cpu, mps; default the first there is"),
     "table": Key(None, "make a table from what is on disk: 1, 2, complexity, ablation_losses, ..."),
@@ -41,9 +41,9 @@ usage: python -m experiments.benchmark methods=[...] input=DIR reference=DIR out
 
 Runs restoration methods by their own commands in their own environments, times and scores them,
 and writes the paper's tables (Markdown, CSV, LaTeX) with the published figures beside. A method is
-given as baseline.METHOD.checkout=DIR baseline.METHOD.python=PATH, and baseline.METHOD.paths.NAME=PATH
-for what it needs; command, outputs and suffix may be changed alike. One that is not there is a row
-that says so."""
+given as baseline.METHOD.checkout=DIR baseline.METHOD.python=PATH, what it needs as
+baseline.METHOD.paths.NAME=PATH; command, outputs and suffix may be changed alike. One that is not
+there is a row that says so."""
 
 
 def keys_for(argv: list[str]) -> dict[str, Key]:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.baselines.methods import Method
-from experiments.baselines.running import Run
+from experiments.baselines.runs import Run
 from osdface.errors import UserError
 from osdface.files import read_json, write_json
 

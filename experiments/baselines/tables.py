@@ -10,7 +10,7 @@ from experiments.baselines.methods import OURS, shipped_methods
 from experiments.baselines.paper import EXTRA, LAYOUTS, SOURCE, Column, published
 from experiments.baselines.records import Record, read_records
 from experiments.baselines.rows import MEASURED, Row, Table, paired_rows
-from experiments.baselines.running import TIMING, Run
+from experiments.baselines.runs import TIMING, Run
 from osdface.errors import UserError
 from osdface.files import read_json
 
