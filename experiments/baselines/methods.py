@@ -17,7 +17,6 @@ from osdface.errors import UserError
 FOLDER = Path(__file__).resolve().parents[1] / "conf" / "baseline"
 OURS = "osdface_ours"
 THIS = "this"
-_ROOT = Path(__file__).resolve().parents[2]
 _WORD = re.compile(r"\{(\w+)\}")
 _TEXTS = ("name", "repository", "licence", "command", "outputs", "suffix")
 _BARE = {"tiny"}  # values of a path that are names, not files
@@ -48,7 +47,7 @@ class Method:
         """The checkout; None where it is not given."""
         if self.checkout is None:
             return None
-        return _ROOT if self.checkout == THIS else Path(self.checkout).expanduser().absolute()
+        return Path.cwd() if self.checkout == THIS else Path(self.checkout).expanduser().absolute()
 
     @property
     def interpreter(self) -> Path:
@@ -58,6 +57,20 @@ class Method:
         if self.python:
             return Path(self.python).expanduser().absolute()
         return (self.folder or Path()) / ".venv/bin/python"
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether it runs by the interpreter and environment of the benchmark itself."""
+        return self.python == THIS
+
+    def needed(self) -> dict[str, Path]:
+        """Returns the files and folders that its paths name."""
+        folder = self.folder or Path()
+        return {
+            name: folder / Path(value).expanduser()
+            for name, value in self.paths.items()
+            if value is not None and value not in _BARE
+        }
 
     def lacking(self) -> str:
         """Returns what keeps it from being run, one clause; empty if nothing does."""
@@ -71,17 +84,16 @@ class Method:
         for name, value in self.paths.items():
             if value is None:
                 return f"{where}.paths.{name}= is not given"
-            if value not in _BARE and not (self.folder / Path(value).expanduser()).exists():
-                return f"{where}.paths.{name}={value} is not there"
+        for name, path in self.needed().items():
+            if not path.exists():
+                return f"{where}.paths.{name}={self.paths[name]} is not there"
         return ""
 
     def command_line(self, inputs: Path, output: Path) -> list[str]:
         """Returns the words of the process that restores the folder ``inputs`` into ``output``."""
-        assert self.folder is not None
         known = {"python": str(self.interpreter), "input": str(inputs), "output": str(output)}
-        for name, value in self.paths.items():
-            own = value in _BARE or value is None
-            known[name] = str(value) if own else str(self.folder / Path(str(value)).expanduser())
+        known |= {name: str(value) for name, value in self.paths.items()}
+        known |= {name: str(path) for name, path in self.needed().items()}
         # Split before anything is filled in: a path with spaces stays one word.
         words = shlex.split(self.command)
         return [_WORD.sub(lambda match: known[match[1]], word) for word in words]

@@ -44,15 +44,23 @@ class Finished:
 
 
 def run_process(
-    command: Sequence[str], folder: Path, log: Path, timeout: float | None = None
+    command: Sequence[str],
+    folder: Path,
+    log: Path,
+    timeout: float | None = None,
+    *,
+    foreign: bool = True,
 ) -> Finished:
     """Runs a command in ``folder``, its words and output appended to ``log``.
+
+    ``foreign``: it has an environment of its own and sees none of ours.
 
     It is the head of a process group of its own. When it ends, by itself, by ``timeout`` seconds or
     because this process is interrupted, the whole group is ended: nothing of it stays behind.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
-    environment = {key: value for key, value in os.environ.items() if key not in _OURS}
+    hidden = _OURS if foreign else ()
+    environment = {key: value for key, value in os.environ.items() if key not in hidden}
     with open(log, "ab") as file:
         file.write(f"$ {' '.join(command)}\n".encode())
         file.flush()

@@ -65,7 +65,9 @@ def _run(
         staged = stage(pictures, folder / "inputs" / name)
         command = method.command_line(staged, output)
         assert method.folder is not None
-        finished = run_process(command, method.folder, folder / LOG, settings.timeout)
+        log = folder / LOG
+        foreign = not method.is_ours
+        finished = run_process(command, method.folder, log, settings.timeout, foreign=foreign)
         if finished.failure:
             break
         if name == "one":
@@ -122,9 +124,18 @@ def given_images(
 
 
 def _fingerprint(method: Method, inputs: Mapping[str, Path], settings: Settings) -> list[Any]:
-    stamps = [[str(p.resolve()), p.stat().st_size, p.stat().st_mtime_ns] for p in inputs.values()]
-    own = asdict(method)
-    return [own, stamps, settings.timing, sorted(settings.allow)]
+    stamps = [_stamp(path) for path in inputs.values()]
+    weights = [_stamp(file) for path in method.needed().values() for file in _files(path)]
+    return [asdict(method), stamps, weights, settings.timing, sorted(settings.allow)]
+
+
+def _files(path: Path) -> list[Path]:
+    return sorted(each for each in path.iterdir() if each.is_file()) if path.is_dir() else [path]
+
+
+def _stamp(path: Path) -> list[Any]:
+    found = path.stat()
+    return [str(path.resolve()), found.st_size, found.st_mtime_ns]
 
 
 def _read(folder: Path, fingerprint: list[Any]) -> Run | None:

@@ -118,7 +118,7 @@ def score(
     metrics = _metrics(settings)
     for metric in metrics.values():
         metric.reset()
-    device = torch.device(settings.device) if settings.device else default_device()
+    device = _device(settings)
     with torch.inference_mode():
         for key in sorted(restored):
             pair = _read(restored[key], device), _read(references[key], device)
@@ -133,6 +133,18 @@ def _columns(computed: dict[str, dict[str, float]]) -> dict[str, float]:
     found = {name: computed["psnr"][name] for name in ("psnr", "ssim")}
     names = {"lpips": "perceptual", "dists": "perceptual", "deg": "identity_angle"}
     return found | {k: computed[k][inner] for k, inner in names.items() if k in computed}
+
+
+def _device(settings: ScoringSettings) -> torch.device:
+    """Where the networks are; UserError where there is no such device."""
+    if settings.device is None:
+        return default_device()
+    try:
+        device = torch.device(settings.device)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(f"There is no device {settings.device!r} on this machine.") from error
+    return device
 
 
 @cache
@@ -150,7 +162,7 @@ def _encoder(settings: ScoringSettings) -> IdentityEncoder:
 @cache
 def _metrics(settings: ScoringSettings) -> dict[str, PerImageMean]:
     """Loaded once: the same networks score every method."""
-    device = torch.device(settings.device) if settings.device else default_device()
+    device = _device(settings)
     found: dict[str, PerImageMean] = {"psnr": PixelMetrics()}
     if settings.perceptual:
         for name, pooling in (("lpips", "max"), ("dists", "l2")):

@@ -160,6 +160,7 @@ def test_our_own_model_is_a_row(checkouts) -> None:
         (["table=1", "runs=lq"], "no benchmark.json of suite=celeba_test"),
         (["table=ablation_losses", "runs=lq"], "holds no variants"),
         (["perceptual=vgg16", "weights_dir=lq"], "download=vgg16-397923af.pth weights_dir=lq"),
+        (["device=cupa"], "There is no device 'cupa'"),
         (["reference=one"], "reference= lacks b, c, d, e"),
     ],
 )
