@@ -20,6 +20,7 @@ from osdface.errors import UserError
 from osdface.files import read_json, write_json
 
 Tell = Callable[[str], None]
+_WEIGHTS = (".pth", ".pt", ".ckpt", ".safetensors", ".pkl", ".bin")
 
 
 def run_method(
@@ -130,7 +131,10 @@ def _fingerprint(method: Method, inputs: Mapping[str, Path], settings: Settings)
 
 
 def _files(path: Path) -> list[Path]:
-    return sorted(each for each in path.iterdir() if each.is_file()) if path.is_dir() else [path]
+    """Of a folder its weights: what else lies there, such as logs, may change."""
+    if not path.is_dir():
+        return [path]
+    return sorted(each for each in path.iterdir() if each.suffix in _WEIGHTS and each.is_file())
 
 
 def _stamp(path: Path) -> list[Any]:

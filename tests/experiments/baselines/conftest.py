@@ -31,16 +31,12 @@ with open(here / "calls.txt", "a") as calls:
 out = pathlib.Path(args.o) / "restored_faces"
 out.mkdir(parents=True)
 files = sorted(pathlib.Path(args.i).iterdir())
-if args.mode == "timed":
-    time.sleep(0.5)
 if args.mode == "hangs" and len(files) > 1:
     child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(300)"])
     (here / "pids.txt").write_text(str(os.getpid()) + " " + str(child.pid))
     print("hanging", flush=True)
     time.sleep(300)
 for number, file in enumerate(files):
-    if args.mode == "timed":
-        time.sleep(0.1)
     if args.mode == "crashes" and number == 1:
         raise RuntimeError("CUDA out of memory")
     if args.mode == "half" and number % 2:
@@ -53,7 +49,7 @@ for number, file in enumerate(files):
     else:
         shutil.copy(file, target)
 """
-MODES = ("copies", "crashes", "hangs", "half", "size", "broken", "timed")
+MODES = ("copies", "crashes", "hangs", "half", "size", "broken")
 FILE = """\
 # a method of the tests
 name: {name}  # not in the paper

@@ -1,5 +1,8 @@
 """The methods' files are whole and true to the paper's tables; mistakes in one are one sentence."""
 
+import sys
+from pathlib import Path
+
 import pytest
 import yaml
 
@@ -12,6 +15,7 @@ from experiments.baselines.methods import (
     shipped_methods,
 )
 from experiments.baselines.paper import published
+from experiments.restoring.options import parse_options
 from osdface.errors import UserError
 
 GIVEN = {
@@ -73,14 +77,22 @@ def test_a_path_starts_from_the_checkout_in_a_file_and_from_here_in_a_word(
     (tmp_path / "c").mkdir()
     assert method.lacking() == ""
     assert str(tmp_path / "model.ckpt") in method.command_line(tmp_path, tmp_path)
-    needed = changed(shipped_methods()["osdface"], {"checkout": "c", "python": "/bin/sh"})
-    assert "associate_2.ckpt is not there" in needed.lacking()
+    words = {"checkout": "c", "python": "/bin/sh"}
+    needed = changed(shipped_methods()["osdface"], words)
+    assert needed.lacking() == "baseline.osdface.paths.sd21= is not given"
+    needed = changed(needed, {"paths.sd21": "c"})
+    assert "paths.encoder=pretrained/associate_2.ckpt is not there" in needed.lacking()
 
 
 def test_ours_is_run_by_this_interpreter() -> None:
     method = shipped_methods()[OURS]
     assert method.lacking() == "baseline.osdface_ours.paths.checkpoint= is not given"
-    assert changed(method, {"paths.checkpoint": "tiny"}).lacking() == ""
+    method = changed(method, {"paths.checkpoint": "tiny"})
+    assert method.lacking() == ""
+    command = method.command_line(Path("in put"), Path("out"))
+    assert command[:3] == [sys.executable, "-m", "experiments.restore"]
+    options = parse_options(command[3:])
+    assert (options.input, options.output, options.checkpoint) == ("in put", "out", "tiny")
 
 
 @pytest.mark.parametrize(
