@@ -6,6 +6,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from osdface.errors import UserError
+from osdface.weights.registry import entry, how_to_get
 
 WEIGHTS_VARIABLE = "OSDFACE_WEIGHTS"
 SHIPPED_PREFIX = "shipped:"
@@ -21,6 +22,21 @@ def _files_below(root: Path) -> dict[str, Path]:
     return {path.name: path for path in sorted(root.rglob("*")) if path.is_file()}
 
 
+def weights_root(weights_dir: str | Path | None = None) -> Path | None:
+    """Returns the folder of the weight files: the one given, or else ``$OSDFACE_WEIGHTS``."""
+    root = weights_dir or os.environ.get(WEIGHTS_VARIABLE)
+    return Path(root).expanduser() if root else None
+
+
+def _below(root: Path, name: str) -> Path | None:
+    """The file of that name below a folder; one that was fetched meanwhile is found too."""
+    found = _files_below(root).get(name)
+    if found is None or not found.exists():
+        _files_below.cache_clear()
+        found = _files_below(root).get(name)
+    return found
+
+
 def find_weight(name: str, weights_dir: str | Path | None = None) -> Path:
     """Returns the path of a weight file.
 
@@ -30,7 +46,8 @@ def find_weight(name: str, weights_dir: str | Path | None = None) -> Path:
         weights_dir: Folder that is searched.
 
     Raises:
-        UserError: The file is nowhere; the sentence says where it was looked for.
+        UserError: The file is nowhere; the sentence says where it was looked for and, of a file in
+            the registry (:mod:`osdface.weights`), its size, licence, address and how to get it.
     """
     if name.startswith(SHIPPED_PREFIX):
         path = assets_dir() / name.removeprefix(SHIPPED_PREFIX)
@@ -39,10 +56,12 @@ def find_weight(name: str, weights_dir: str | Path | None = None) -> Path:
         return path
     if Path(name).exists():
         return Path(name)
-    root = weights_dir or os.environ.get(WEIGHTS_VARIABLE)
-    if root and (found := _files_below(Path(root)).get(Path(name).name)):
+    root = weights_root(weights_dir)
+    if root and (found := _below(root, Path(name).name)):
         return found
     looked = f"below {root}" if root else f"(neither weights_dir= nor ${WEIGHTS_VARIABLE} is set)"
+    if known := entry(Path(name).name):
+        raise UserError(f"Weight file {name!r} was not found {looked}: {how_to_get(known, root)}")
     raise UserError(
         f"Weight file {name!r} was not found {looked}: put it there, or set weights_dir= to the "
         "folder that holds it."

@@ -19,6 +19,7 @@ DATA_PATTERNS = [
     "experiments/**/*.js",
     "experiments/slurm/**/*",
     "osdface/assets/**/*",
+    "osdface/weights/*.toml",
 ]
 
 

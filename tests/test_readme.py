@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from experiments import (
+    benchmark,
     complexity,
     convert,
     demo,
@@ -16,6 +17,7 @@ from experiments import (
     make_shards,
     make_test_set,
     report,
+    weights,
 )
 from experiments.cli.compose import compose_words, keys_of
 from experiments.cli.plain import REQUIRED, read_words
@@ -28,8 +30,11 @@ ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
 # Commands of their own, by the module that is run.
 PLAIN = {f"experiments.{each.__name__.rpartition('.')[2]}": each.KEYS for each in (
-    complexity, convert, demo, export, make_shards, make_test_set, report
+    benchmark, complexity, convert, demo, export, make_shards, make_test_set, report, weights
 )}  # fmt: skip
+# The pages of commands whose keys other commands have too.
+OWN_PAGES = {"weights": "experiments.weights", "adding-a-baseline": "experiments.benchmark",
+             "demo": "experiments.demo"}  # fmt: skip
 PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
 # A page may also name a file that a run writes: its name then stands in one of these packages.
 WRITERS = ["experiments", "callbacks", "osdface", "datamodules"]
@@ -195,11 +200,10 @@ def test_named_key_takes_the_named_value(page, text, tmp_path):
         parse_options(to_argv(given | whole | parse_words(words)))
         return
     key = words[0].partition("=")[0]
-    if page.stem == "demo":
-        read_words(words, demo.KEYS)
-        return
-    commands = [PLAIN[name] for name in PLAIN if name != "experiments.demo"]
-    if owner := next((keys for keys in commands if key in keys and key != "seed"), None):
+    names = [OWN_PAGES[page.stem]] if page.stem in OWN_PAGES else [
+        name for name in PLAIN if name not in OWN_PAGES.values() and key != "seed"
+    ]  # fmt: skip
+    if owner := next((PLAIN[name] for name in names if key in PLAIN[name]), None):
         read_words([*words, *others(owner, {key})], owner)
         return
     data = ["data=folder"] if key in ("data.root", "data.identity_from") else []

@@ -18,6 +18,7 @@ from experiments.pipelines.build import (
 )
 from experiments.pipelines.fitting import FitSettings, fit, seed_everything
 from experiments.pipelines.initial import initial_folder, started_from
+from experiments.pipelines.needed import check_weights
 from experiments.pipelines.prompts import (
     ensure_vres,
     prompt_fingerprints,
@@ -143,6 +144,7 @@ def prepare(cfg: DictConfig, output_dir: Path) -> None:
     cfg = started_from(cfg)
     seed_everything(cfg)
     # What can be missing comes first: an hour of drawing or training must not end in a sentence.
+    check_weights(cfg)
     base = open_base(cfg)
     build_metrics(cfg)
     if cfg.vre.kind == "text_prompt":

@@ -16,7 +16,8 @@ import torch
 
 from osdface.checkpoints.pickles import load_pickle
 from osdface.errors import UserError
-from osdface.paths import WEIGHTS_VARIABLE, find_weight
+from osdface.paths import WEIGHTS_VARIABLE, find_weight, weights_root
+from osdface.weights.registry import entry, how_to_get
 
 # Either does; the first one that is there is taken. Names as facexlib publishes them.
 WEIGHTS = {
@@ -49,10 +50,14 @@ def find_detector(weights_dir: str | Path | None = None) -> Path:
             return find_weight(name, weights_dir)
         except UserError:
             continue
-    where = f"below {weights_dir}" if weights_dir else f"(see weights_dir= and ${WEIGHTS_VARIABLE})"
+    root = weights_root(weights_dir)
+    where = f"below {root}" if root else f"(see weights_dir= and ${WEIGHTS_VARIABLE})"
+    known = entry(next(iter(WEIGHTS)))
+    assert known is not None
     raise UserError(
         f"Finding faces needs the weights {' or '.join(WEIGHTS)}, which are not there {where}: put "
-        "one there, or give aligned=true for pictures that are aligned faces."
+        "one there, or give aligned=true for pictures that are aligned faces: "
+        f"{how_to_get(known, root)}"
     )
 
 

@@ -1,0 +1,158 @@
+"""One method over one set of pictures: tried on one, timed, run on all, its outputs collected."""
+
+import shutil
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from experiments.baselines.methods import Method
+from experiments.baselines.pictures import (
+    Outputs,
+    collect,
+    find_outputs,
+    list_pictures,
+    stage,
+)
+from experiments.baselines.process import Finished, run_process
+from experiments.baselines.runs import LOG, RECORD, RESTORED, Run, Settings
+from osdface.errors import UserError
+from osdface.files import read_json, write_json
+
+Tell = Callable[[str], None]
+_WEIGHTS = (".pth", ".pt", ".ckpt", ".safetensors", ".pkl", ".bin")
+
+
+def run_method(
+    method: Method, inputs: Mapping[str, Path], folder: Path, settings: Settings, tell: Tell
+) -> Run:
+    """Runs a method into ``folder``; what is there already by the same settings is kept.
+
+    Files: ``record.json``, ``log.txt`` (all that it said), ``raw/`` (what it wrote), ``restored/``
+    (one picture an input, by its stem).
+    """
+    if reason := method.lacking():
+        return Run("absent", reason, wanted=len(inputs))
+    fingerprint = _fingerprint(method, inputs, settings)
+    if (before := _read(folder, fingerprint)) is not None:
+        tell(f"{method.key}: done before")
+        return before
+    _claim(folder)
+    run = _run(method, inputs, folder, settings, tell)
+    write_json(folder / RECORD, {"fingerprint": fingerprint, "run": asdict(run)})
+    return run
+
+
+def _claim(folder: Path) -> None:
+    """Empties a folder that an earlier run of this benchmark made; refuses any other's."""
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / RECORD).is_file():
+        raise UserError(f"{folder} holds files that this benchmark did not make: move it away.")
+    for name in ("raw", "inputs", RESTORED):
+        shutil.rmtree(folder / name, ignore_errors=True)
+    (folder / LOG).unlink(missing_ok=True)
+    write_json(folder / RECORD, {"fingerprint": None, "run": None})
+
+
+def _run(
+    method: Method, inputs: Mapping[str, Path], folder: Path, settings: Settings, tell: Tell
+) -> Run:
+    first = dict([next(iter(inputs.items()))])
+    one: Finished | None = None
+    rounds = [("one", first), ("one", first)] if settings.timing and len(inputs) > 1 else []
+    for number, (name, pictures) in enumerate([*rounds, ("all", dict(inputs))]):
+        tell(f"{method.key}: {len(pictures)} picture(s)")
+        output = folder / "raw" / f"{name}-{number}"
+        output.mkdir(parents=True)
+        staged = stage(pictures, folder / "inputs" / name)
+        command = method.command_line(staged, output)
+        assert method.folder is not None
+        log = folder / LOG
+        foreign = not method.is_ours
+        finished = run_process(command, method.folder, log, settings.timeout, foreign=foreign)
+        if finished.failure:
+            break
+        if name == "one":
+            one = finished
+            if not find_outputs(output / method.outputs, first, method.suffix).good:
+                break
+    # Of a failure too: how far it came.
+    outputs = find_outputs(output / method.outputs, pictures, method.suffix)
+    collect(outputs, folder / RESTORED)
+    run = _judged(outputs, len(inputs), finished, settings)
+    if run.state == "done" and one is not None:
+        per_image = (finished.seconds - one.seconds) / (len(inputs) - 1)
+        if per_image > 0:  # otherwise loading varies by more than the pictures take
+            run.seconds_per_image = per_image
+            run.loading_seconds = max(0.0, one.seconds - per_image)
+    return run
+
+
+def _judged(outputs: Outputs, wanted: int, finished: Finished, settings: Settings) -> Run:
+    run = Run("done", "", len(outputs.good), wanted, faults=outputs.faults)
+    if finished.failure:
+        run.state = "timed out" if finished.timed_out else "crashed"
+        run.reason = f"{finished.failure} (wrote {run.images} of {wanted})"
+    elif refused := outputs.refused(settings.allow):
+        run.state, run.reason = "incomplete", refused
+    elif not run.images:
+        run.state, run.reason = "incomplete", "no picture that could be compared"
+    return run
+
+
+def given_images(
+    folder: Path, suffix: str, inputs: Mapping[str, Path], allow: Collection[str], own: Path
+) -> Run:
+    """Judges images that a method has made elsewhere, and links those that can be compared.
+
+    Args:
+        folder: The images; with or without the method's suffix.
+        suffix: What the method puts behind a stem.
+        inputs: Stem -> file.
+        allow: Kinds of differences that are left out.
+        own: The method's folder in the benchmark; ``restored/`` below it gets the links.
+    """
+    if not folder.is_dir():
+        return Run("absent", f"there is no {folder}", wanted=len(inputs))
+    outputs = find_outputs(folder, inputs, suffix)
+    if suffix and not outputs.good:  # collected ones have lost their suffix already
+        outputs = find_outputs(folder, inputs)
+    _claim(own)
+    collect(outputs, own / RESTORED, link=True)
+    run = Run("given", "", len(outputs.good), len(inputs), faults=outputs.faults)
+    if refused := outputs.refused(allow):
+        run.state, run.reason = "incomplete", refused
+    return run
+
+
+def _fingerprint(method: Method, inputs: Mapping[str, Path], settings: Settings) -> list[Any]:
+    stamps = [_stamp(path) for path in inputs.values()]
+    weights = [_stamp(file) for path in method.needed().values() for file in _files(path)]
+    return [asdict(method), stamps, weights, settings.timing, sorted(settings.allow)]
+
+
+def _files(path: Path) -> list[Path]:
+    """Of a folder its weights: what else lies there, such as logs, may change."""
+    if not path.is_dir():
+        return [path]
+    return sorted(each for each in path.iterdir() if each.suffix in _WEIGHTS and each.is_file())
+
+
+def _stamp(path: Path) -> list[Any]:
+    found = path.stat()
+    return [str(path.resolve()), found.st_size, found.st_mtime_ns]
+
+
+def _read(folder: Path, fingerprint: list[Any]) -> Run | None:
+    """A run that was done by the same settings, and whose pictures are all there."""
+    try:
+        found = read_json(folder / RECORD)
+        run = Run(**found["run"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    if found["fingerprint"] != fingerprint or run.state != "done":
+        return None
+    try:
+        there = len(list_pictures(folder / RESTORED, "restored"))
+    except UserError:
+        return None
+    return run if there == run.images else None

@@ -1,0 +1,1 @@
+"""The weights command: what there is, what is missing, fetching it."""

@@ -1,0 +1,84 @@
+"""The seam: figures of two folders against naive ones, and what they were measured by."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from datamodules.portraits import render_portrait
+from experiments.evaluation.scoring import ScoringSettings, measures, score
+from osdface.errors import UserError
+from osdface.networks.identity import load_identity
+
+TINY = ScoringSettings("tiny", "tiny_b", device="cpu")
+BARE = ScoringSettings(None, None, device="cpu")
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    root = tmp_path_factory.mktemp("faces")
+    for person in range(3):
+        for name, shift in (("hq", 0), ("restored", 9)):
+            (root / name).mkdir(exist_ok=True)
+            image = render_portrait(3, person, 0, 64).image.astype(int) + shift
+            image = np.clip(image, 0, 255).astype(np.uint8)
+            Image.fromarray(image).save(root / name / f"p{person}.png")
+    Image.fromarray(np.zeros((64, 64, 3), np.uint8)).save(root / "hq/more.png")
+    return root
+
+
+def read(folder):
+    files = sorted(folder.glob("p*.png"))
+    return [np.asarray(Image.open(file)).astype(np.float64) / 255 for file in files]
+
+
+def test_figures_against_naive_ones(folders) -> None:
+    found = score(folders / "restored", folders / "hq", "celeba_test", TINY)
+    pairs = list(zip(read(folders / "restored"), read(folders / "hq"), strict=True))
+    psnr = [-10 * math.log10(np.mean((x - y) ** 2)) for x, y in pairs]
+    assert found["psnr"] == pytest.approx(np.mean(psnr), abs=1e-5)
+    encoder = load_identity("tiny_b")
+    angles = []
+    for x, y in pairs:
+        both = torch.tensor(np.stack([x, y]) * 2 - 1, dtype=torch.float32).permute(0, 3, 1, 2)
+        first, second = encoder(both).double()
+        angles.append(math.degrees(math.acos(min(1.0, float(first @ second)))))
+    assert found["deg"] == pytest.approx(np.mean(angles), abs=1e-3)
+    assert 0 < found["lpips"] < 2 and 0 < found["dists"] < 1
+    assert found.keys() == measures("celeba_test", TINY).keys()
+    # A second folder is not added to the first.
+    again = score(folders / "restored", folders / "hq", "celeba_test", TINY)
+    assert again == found
+    same = score(folders / "hq", folders / "hq", "celeba_test", TINY)
+    assert same["psnr"] == 100 and same["lpips"] == 0 and same["deg"] == pytest.approx(0, abs=1e-3)
+
+
+def test_stand_ins_are_named_and_not_comparable() -> None:
+    found = measures("celeba_test", TINY)
+    assert {key: measure.comparable for key, measure in found.items()} == {
+        "psnr": True, "ssim": True, "lpips": False, "dists": False, "deg": False
+    }  # fmt: skip
+    for key in ("lpips", "dists", "deg"):
+        assert "(stand-in)" in found[key].text and "weights" in found[key].text
+    assert set(measures("celeba_test", BARE)) == {"psnr", "ssim"}
+    assert measures("real_world", TINY) == {}
+
+
+def test_mistakes(folders, tmp_path, monkeypatch) -> None:
+    monkeypatch.delenv("OSDFACE_WEIGHTS", raising=False)
+    for missing in ("vgg16-397923af.pth", "recognition_arcface_ir_se50.pth"):
+        perceptual = "vgg16" if missing.startswith("vgg") else None
+        with pytest.raises(UserError, match=f"download={missing}"):
+            measures("celeba_test", ScoringSettings(perceptual, weights_dir=str(tmp_path)))
+    with pytest.raises(UserError, match="There is no suite"):
+        measures("celeba", BARE)
+    with pytest.raises(UserError, match="needs reference=DIR"):
+        score(folders / "restored", None, "celeba_test", BARE)
+    with pytest.raises(UserError, match="lacks more"):
+        score(folders / "hq", folders / "restored", "celeba_test", BARE)
+    (tmp_path / "small").mkdir()
+    Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(tmp_path / "small/p0.png")
+    with pytest.raises(UserError, match="differ in size"):
+        score(tmp_path / "small", folders / "hq", "celeba_test", BARE)
