@@ -1,5 +1,6 @@
 """What the benchmarks share: clocks that wait for the device, its name, its real peak."""
 
+import itertools
 import multiprocessing
 import os
 import platform
@@ -64,6 +65,25 @@ def peak_memory(device: torch.device) -> str:
     if device.type != "cuda":
         return "-"
     return f"{torch.cuda.max_memory_allocated(device) / 2**30:.1f} GiB"
+
+
+def peak_of(step: Callable[[], object], device: torch.device) -> float:
+    """Returns the MiB that tensors take at the peak of a call.
+
+    On a GPU all tensors there, weights included. On the CPU those that the call itself allocates,
+    read off torch's profiler: weights and optimizer state do not count.
+    """
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        step()
+        synchronize(device)
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    activities = [torch.profiler.ProfilerActivity.CPU]
+    with torch.profiler.profile(activities=activities, profile_memory=True) as profile:
+        step()
+    events = profile.profiler.kineto_results.events()
+    changes = sorted((e.start_ns(), e.nbytes()) for e in events if e.name() == "[memory]")
+    return max(itertools.accumulate(size for _, size in changes), default=0) / 2**20
 
 
 def memory_of_processes() -> float:

@@ -31,6 +31,8 @@ TERMS = {
     "gan": "gan",
     "ea_lpips": "ea_lpips",
     "dists": "dists",
+    "lpips": "lpips",
+    "l1": "l1",
 }
 FACTORIAL_TERMS = ("id", "ea_dists", "gan", "ea_lpips")
 
