@@ -5,8 +5,9 @@
     python -m benchmarks.train_step --device cuda --size sd21 --precision bf16 --batches 2 8
     python -m benchmarks.train_step --device cuda --size sd21 --precision bf16 --options --batches 2
 
-Random weights, the paper's losses (``variant=full``), 64 px at ``tiny``, 512 px and Stable Diffusion
-2.1's sizes at ``sd21``. The plain loop is benchmarks/plain_stage2.py. The share of the peak is the
+Random weights, the paper's losses (``variant=full``), 64 px at ``tiny``, at ``sd21`` 512 px and the
+sizes of Stable Diffusion 2.1. The plain loop is benchmarks/plain_stage2.py. On a CPU times are the
+process's CPU time, which other work on the machine disturbs less. The share of the peak is the
 step's floating-point operations over those of a large matrix product, measured in the same run and
 precision; operations are counted without checkpointing, so recomputation does not count.
 """
@@ -14,8 +15,10 @@ precision; operations are counted without checkpointing, so recomputation does n
 import argparse
 import gc
 import tempfile
+import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -148,14 +151,15 @@ def measure(ways: dict[str, Callable[[], Callable]], bench: Bench, runs: int, to
     each has the device to itself.
     """
     times, memory = {}, {}
+    clock = time.process_time if bench.device.type == "cpu" else time.perf_counter
     if together:
         steps = {name: build() for name, build in ways.items()}
-        times = in_turns(steps, bench.device, runs, warm_up=2)
+        times = in_turns(steps, bench.device, runs, 2, clock)
         memory = {name: peak_of(step, bench.device) for name, step in steps.items()}
         return times, memory
     for name, build in ways.items():
         step = build()
-        times |= in_turns({name: step}, bench.device, runs, warm_up=2)
+        times |= in_turns({name: step}, bench.device, runs, 2, clock)
         memory[name] = peak_of(step, bench.device)
         del step
         gc.collect()
@@ -173,7 +177,7 @@ def against_plain(bench: Bench, counts: list[int], runs: int, together: bool) ->
     print("|---|---|---|---|---|---|---|")
     for count in counts:
         batch = bench.batch(count)
-        ways = {"plain": lambda: bench.plain(batch), "ours": lambda: bench.own(batch)}
+        ways = {"plain": partial(bench.plain, batch), "ours": partial(bench.own, batch)}
         times, memory = measure(ways, bench, runs, together)
         for name, took in times.items():
             row = f"{took * 1e3:.0f} | {count / took:.2f} | {times['plain'] / took:.2f}"
@@ -188,8 +192,8 @@ def options(bench: Bench, counts: list[int], runs: int, together: bool, wanted: 
         batch = bench.batch(count)
         for name in wanted:
             ways = {
-                "off": lambda: bench.own(batch, **OFF),
-                name: lambda name=name: bench.own(batch, **(OFF | OPTIONS[name])),
+                "off": partial(bench.own, batch, **OFF),
+                name: partial(bench.own, batch, **(OFF | OPTIONS[name])),
             }
             times, memory = measure(ways, bench, runs, together)
             for way in ways if name == wanted[0] else (name,):

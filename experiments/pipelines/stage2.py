@@ -60,7 +60,7 @@ def build_generator(cfg: DictConfig, base: DiffusionBase) -> OneStepGenerator:
 
 
 def efficiency(cfg: DictConfig) -> Efficiency:
-    """Returns the switches of a stage-2 step; ``frozen_dtype=auto`` is what autocast computes in."""
+    """Returns the switches of a step; ``frozen_dtype=auto`` is what autocast computes in."""
     chosen = plain(cfg.scale.stage2.efficiency)
     casts = str(cfg.trainer.precision).startswith("bf16")
     if chosen["frozen_dtype"] == "auto":

@@ -32,7 +32,7 @@ class Efficiency:
         checkpoint_decoder: The same for the VAE decoder, through which the image losses pass.
         channels_last: NHWC memory for all convolutions.
         compile: Which of ``COMPILED_PARTS`` torch.compile takes.
-        attention: "sdpa" (fused kernels where the device has them) or "plain" (products written out).
+        attention: "sdpa" (fused kernels where the device has them) or "plain" (written out).
         frozen_dtype: Storage of the frozen linear and convolution weights of UNet and VAE: one of
             ``FROZEN_DTYPES``. Less than float32 needs autocast, which casts these weights in any
             case: bfloat16 under bf16 autocast changes no number.
@@ -91,15 +91,15 @@ def apply_efficiency(
             recompute(discriminator)
     if settings.checkpoint_decoder:
         recompute(vae.decoder)
-    networks = [part for part in (generator.unet, vae, discriminator) if part is not None]
-    for network in networks:
-        _set_attention(network, settings.attention)
+    # The discriminator's frozen weights are the UNet's, or it has none.
+    for network in (generator.unet, vae):
         if settings.frozen_dtype != "float32":
             store_frozen(network, FROZEN_DTYPES[settings.frozen_dtype])
-    if settings.channels_last:
-        for network in (generator, discriminator, losses):
-            if network is not None:
-                network.to(memory_format=torch.channels_last)
+    for part in (generator, discriminator, losses):
+        if part is not None:
+            _set_attention(part, settings.attention)
+            if settings.channels_last:
+                part.to(memory_format=torch.channels_last)
     if settings.compile:
         _compile(settings.compile, generator, losses, discriminator)
         if keep_graph:
