@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from benchmarks.embedder import looped_selection
 from lightning_modules.distillation import OneStepDistillationModule
 from osdface.losses.edges import sobel_edges
+from osdface.losses.perceptual import full_precision, unit_range
 from osdface.networks.generator import diffuse, predicted_original
 
 
@@ -70,15 +71,15 @@ class PlainStage2:
         }
         fake = diffuse(restored, noise, alpha[timestep])
         logits = self.discriminator(fake, timestep, prompt.detach())
-        terms["gan"] = F.softplus(-logits.float()).mean()
+        terms["gan"] = F.softplus(-full_precision(logits)).mean()
         read = {name: value.item() for name, value in terms.items()}
         sum(self.weights[name] * value for name, value in terms.items()).backward()
         self.update(0)
 
         self.optimizers[1].zero_grad()  # the generator's loss left gradients here
         real = diffuse(latent, noise, alpha[timestep])
-        on_real = self.discriminator(real, timestep, prompt.detach()).float()
-        on_fake = self.discriminator(fake.detach(), timestep, prompt.detach()).float()
+        on_real = full_precision(self.discriminator(real, timestep, prompt.detach()))
+        on_fake = full_precision(self.discriminator(fake.detach(), timestep, prompt.detach()))
         loss = (F.softplus(-on_real).mean() + F.softplus(on_fake).mean()) / 2
         loss.backward()
         self.update(1)
@@ -89,7 +90,7 @@ class PlainStage2:
         if not name.startswith("ea_"):
             return loss(restored, target)
         with torch.autocast(restored.device.type, enabled=False):
-            pair = (restored.float() + 1) / 2, (target + 1) / 2
+            pair = unit_range(restored), unit_range(target)
             edges = (sobel_edges(each).repeat(1, 3, 1, 1) for each in pair)
             plain = loss.loss
             return (plain.distances(*pair) + plain.distances(*edges)).mean()

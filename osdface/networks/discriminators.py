@@ -144,6 +144,12 @@ class LatentPatchDiscriminator(PatchDiscriminator):
 
     def forward(self, latent: Tensor, timestep: Tensor, prompt: Tensor) -> Tensor:  # type: ignore[override]
         """Maps noised latents (B, C, h, w) to logits (B, 1, h', w'); the rest is not looked at."""
+        layers = (len(self.blocks) - 3) // 3
+        if min(latent.shape[-2:]) < 3 * 2**layers:
+            raise UserError(
+                f"A PatchGAN of {layers} layers needs latents of {3 * 2**layers} a side, not "
+                f"{min(latent.shape[-2:])}: lower scale.stage2.discriminator_layers."
+            )
         return super().forward(latent)
 
 
@@ -167,7 +173,7 @@ def build_latent_discriminator(
         alpha: LoRA alpha of the UNet discriminators.
         head_width: Channels of their head.
         filters: Of the PatchGAN, a multiple of 8.
-        layers: Of the PatchGAN; it needs latents of at least ``4 * 2**(layers - 1)`` a side.
+        layers: Of the PatchGAN; it needs latents of at least ``3 * 2**layers`` a side.
 
     Raises:
         UserError: The kind is unknown, or the PatchGAN's filters do not fit.

@@ -103,6 +103,14 @@ class _OnnxNetwork(nn.Module):
         return torch.from_numpy(self.session.run(None, {name: images})[0]).to(x)
 
 
+def find_identity(spec: str, weights_dir: str | Path | None = None) -> Path:
+    """Returns the weight file of a recognition network; UserError like :func:`load_identity`."""
+    if spec not in _FILES and Path(spec).suffix != ".safetensors":
+        near = difflib.get_close_matches(spec, _FILES, n=5, cutoff=0.0)
+        raise UserError(f"Unknown identity network {spec!r}: one of {', '.join(near)}, or a file.")
+    return find_weight(_FILES.get(spec, spec), weights_dir)
+
+
 def load_identity(spec: str, weights_dir: str | Path | None = None) -> IdentityEncoder:
     """Returns a frozen recognition network for FFHQ-aligned faces.
 
@@ -118,10 +126,7 @@ def load_identity(spec: str, weights_dir: str | Path | None = None) -> IdentityE
     Raises:
         UserError: The specification or file is unknown, or onnxruntime is missing.
     """
-    if spec not in _FILES and Path(spec).suffix != ".safetensors":
-        near = difflib.get_close_matches(spec, _FILES, n=5, cutoff=0.0)
-        raise UserError(f"Unknown identity network {spec!r}: one of {', '.join(near)}, or a file.")
-    path = find_weight(_FILES.get(spec, spec), weights_dir)
+    path = find_identity(spec, weights_dir)
     if spec == "arcface_ir_se50":
         facexlib = importlib.import_module("facexlib.recognition.arcface_arch")
         network = facexlib.Backbone(50, 0.6, "ir_se")

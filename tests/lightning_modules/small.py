@@ -28,7 +28,7 @@ def build_module(
     base = build_base(UNET, VAE)
     discriminator = None
     if gan:
-        discriminator = build_latent_discriminator(kind, base.unet, 4, 4, 16, filters=8, layers=2)
+        discriminator = build_latent_discriminator(kind, base.unet, 4, 4, 16, filters=8, layers=1)
     embedder = VisualRepresentationEmbedder(VQ, 7)
     torch.nn.init.normal_(embedder.codebook)
     add_lora(base.unet, rank=4, alpha=4)
