@@ -1,5 +1,6 @@
 """What the benchmarks share: clocks that wait for the device, its name, its real peak."""
 
+import itertools
 import multiprocessing
 import os
 import platform
@@ -10,6 +11,8 @@ from pathlib import Path
 
 import torch
 
+Clock = Callable[[], float]
+
 
 def synchronize(device: torch.device) -> None:
     """Waits until the device has done all it was given."""
@@ -19,26 +22,34 @@ def synchronize(device: torch.device) -> None:
         torch.mps.synchronize()
 
 
-def seconds(call: Callable[[], object], device: torch.device) -> float:
+def seconds(call: Callable[[], object], device: torch.device, clock: Clock | None = None) -> float:
     """Returns how long one call takes, the device's work included."""
+    clock = clock or time.perf_counter
     synchronize(device)
-    start = time.perf_counter()
+    start = clock()
     call()
     synchronize(device)
-    return time.perf_counter() - start
+    return clock() - start
 
 
 def in_turns(
-    ways: dict[str, Callable[[], object]], device: torch.device, runs: int, warm_up: int = 1
+    ways: dict[str, Callable[[], object]],
+    device: torch.device,
+    runs: int,
+    warm_up: int = 1,
+    clock: Clock | None = None,
 ) -> dict[str, float]:
-    """Returns the median seconds of each way; they take turns, so that a busy moment hits all."""
+    """Returns the median seconds of each way; they take turns, so that a busy moment hits all.
+
+    ``clock``: default wall time; ``time.process_time`` on a CPU that others use too.
+    """
     for _ in range(warm_up):
         for call in ways.values():
             call()
     times: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(runs):
         for name, call in ways.items():
-            times[name].append(seconds(call, device))
+            times[name].append(seconds(call, device, clock))
     return {name: statistics.median(own) for name, own in times.items()}
 
 
@@ -66,6 +77,25 @@ def peak_memory(device: torch.device) -> str:
     if device.type != "cuda":
         return "-"
     return f"{torch.cuda.max_memory_allocated(device) / 2**30:.1f} GiB"
+
+
+def peak_of(step: Callable[[], object], device: torch.device) -> float:
+    """Returns the MiB that tensors take at the peak of a call.
+
+    On a GPU all tensors there, weights included. On the CPU those that the call itself allocates,
+    read off torch's profiler: weights and optimizer state do not count.
+    """
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        step()
+        synchronize(device)
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    activities = [torch.profiler.ProfilerActivity.CPU]
+    with torch.profiler.profile(activities=activities, profile_memory=True) as profile:
+        step()
+    events = profile.profiler.kineto_results.events()
+    changes = sorted((e.start_ns(), e.nbytes()) for e in events if e.name() == "[memory]")
+    return max(itertools.accumulate(size for _, size in changes), default=0) / 2**20
 
 
 def memory_of_processes() -> float:

@@ -10,7 +10,9 @@ from torch import Tensor, nn
 from lightning_modules.stepped import SteppedModule, StepSettings, adam, keyed_generator
 from osdface.losses import WeightedLosses
 from osdface.losses.adversarial import Hinge, NonSaturating
+from osdface.losses.balance import latent_gradient_norms
 from osdface.metrics import RestorationMetrics
+from osdface.networks.efficiency import Efficiency
 from osdface.networks.generator import OneStepGenerator, Restoration, diffuse
 
 GAN_LOSSES = {"non_saturating": NonSaturating, "hinge": Hinge}
@@ -49,6 +51,8 @@ class OneStepDistillationModule(SteppedModule):
         seed: int = 0,
         sample_count: int = 8,
         sample_latent: bool = False,
+        efficiency: Efficiency | None = None,
+        log_gradients_every: int = 0,
     ) -> None:
         super().__init__(settings)
         self.generator, self.losses, self.metrics = generator, losses, metrics
@@ -56,12 +60,17 @@ class OneStepDistillationModule(SteppedModule):
         self.discriminator = discriminator if self.gan.weight else None
         self.adversarial = GAN_LOSSES[self.gan.kind]()
         self.seed, self.sample_count, self.sample_latent = seed, sample_count, sample_latent
+        self.efficiency = efficiency or Efficiency()
+        self.log_gradients_every = log_gradients_every
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         """One AdamW for LoRA and prompt convolutions, one for the discriminator."""
-        optimizers = [adam(self.generator.parameters(), self.settings.learning_rate)]
+        fused = self.efficiency.fused_adam
+        rate = self.settings.learning_rate
+        optimizers = [adam(self.generator.parameters(), rate, fused=fused)]
         if self.discriminator is not None:
-            optimizers.append(adam(self.discriminator.parameters(), self.gan.learning_rate))
+            rate = self.gan.learning_rate
+            optimizers.append(adam(self.discriminator.parameters(), rate, fused=fused))
         return optimizers
 
     def _optimizers(self) -> tuple[Any, Any]:
@@ -82,7 +91,7 @@ class OneStepDistillationModule(SteppedModule):
             logits = self.discriminator(noised.fake, noised.timestep, noised.prompt)
             terms["gan"] = self.adversarial.generator(logits)
             weights["gan"] = self.gan.weight
-        total = self._log_terms(terms, weights)
+        total = self._log_terms(terms, weights, restored.latent)
         self.update(generator_optimizer, total, "generator", batch["key"])
         self.untoggle_optimizer(generator_optimizer)
         if noised is not None:
@@ -99,7 +108,13 @@ class OneStepDistillationModule(SteppedModule):
         noise = None
         if self.sample_latent:
             noise = torch.cat([self._posterior_noise(batch, domain) for domain in domains])
-        latents = self.generator.codec.encode(images, noise).chunk(len(domains))
+        codec = self.generator.codec
+        if self.efficiency.share_encodes:
+            latents = codec.encode(images, noise).chunk(len(domains))
+        else:
+            noises = [None] * len(domains) if noise is None else noise.chunk(len(domains))
+            pairs = zip(images.chunk(len(domains)), noises, strict=True)
+            latents = tuple(codec.encode(*pair) for pair in pairs)
         return latents[0], latents[-1]
 
     def _posterior_noise(self, batch: dict[str, Any], domain: str) -> Tensor:
@@ -112,8 +127,14 @@ class OneStepDistillationModule(SteppedModule):
         noises = [torch.randn(shape, generator=source) for source in sources]
         return torch.stack(noises).to(batch[domain])
 
-    def _log_terms(self, terms: dict[str, Tensor], weights: dict[str, float]) -> Tensor:
+    def _log_terms(
+        self, terms: dict[str, Tensor], weights: dict[str, float], latent: Tensor
+    ) -> Tensor:
         weighted = {name: weights[name] * value for name, value in terms.items()}
+        every = self.log_gradients_every
+        if every and self.generator_step % every == 0:
+            for name, norm in latent_gradient_norms(weighted, latent).items():
+                self.logged[f"loss/{name}/latent_gradient"] = float(norm)
         for name, value in terms.items():
             self.logged[f"loss/{name}/raw"] = float(value.detach())
             self.logged[f"loss/{name}/weighted"] = float(weighted[name].detach())

@@ -1,16 +1,23 @@
 """The benchmarks run, and what they compare gives the same."""
 
+import copy
+
 import pytest
 import torch
 
-from benchmarks import embedder, restore, stage1_step
+from benchmarks import embedder, restore, stage1_step, train_step
+from benchmarks.plain_stage2 import PlainStage2
 from benchmarks.released_way import ReleasedWay
 from benchmarks.restore_parts import counted_gmacs
 from benchmarks.restore_sizes import build_generator, with_lora
+from lightning_modules.stepped import keyed_generator
+from osdface.losses import WeightedLosses
 from osdface.networks.generator import OneStepGenerator
 from osdface.networks.lora import merge_lora
 from osdface.networks.selection import select_entries
+from osdface.networks.tiny_perceptual import TinyPerceptualNetwork
 from osdface.restorer import Restorer
+from tests.lightning_modules.small import build_module, make_batch, step_alone
 
 
 def test_the_loop_is_the_same_selection() -> None:
@@ -101,3 +108,35 @@ def test_restore_refuses_by_a_sentence(words, told, capsys) -> None:
     with pytest.raises(SystemExit) as error:
         restore.main(words)
     assert told in capsys.readouterr().err + str(error.value)
+
+
+def test_the_plain_loop_does_the_same_step() -> None:
+    torch.manual_seed(0)
+    ours = build_module(gan=0.25, clip=1.0)
+    trunk = TinyPerceptualNetwork((4, 4)).requires_grad_(False).eval()
+    ours.losses = WeightedLosses({"mse": 2.0, "ea_dists": 0.5}, trunk=trunk)
+    ours.double()
+    same = copy.deepcopy(ours)
+    batch = make_batch(0)
+    batch |= {name: batch[name].double() for name in ("lq", "hq")}
+    sources = [keyed_generator(0, 0, key) for key in batch["key"]]
+    timestep = torch.cat([torch.randint(1000, (1,), generator=source) for source in sources])
+    noise = torch.stack([torch.randn(4, 8, 8, generator=source) for source in sources]).double()
+    terms = PlainStage2(same).step(batch, noise, timestep)
+    step_alone(ours, batch)
+    assert terms.pop("discriminator") == pytest.approx(ours.logged["loss/discriminator"])
+    for name, value in terms.items():
+        assert value == pytest.approx(ours.logged[f"loss/{name}/raw"], rel=1e-5), name
+    for (name, p), q in zip(ours.named_parameters(), same.parameters(), strict=True):
+        torch.testing.assert_close(p, q, atol=1e-5, rtol=0, msg=name)
+
+
+@pytest.mark.slow
+def test_stage_2_step_prints_its_tables(capsys) -> None:
+    train_step.main(["--runs", "1", "--batches", "1"])
+    rows = capsys.readouterr().out.splitlines()[-2:]
+    assert [row.split(" | ")[1] for row in rows] == ["plain", "ours"]
+    train_step.main(["--runs", "1", "--batches", "1", "--only", "checkpointing, both"])
+    off, both = (row.split(" | ") for row in capsys.readouterr().out.splitlines()[-2:])
+    assert (off[1], off[3]) == ("off", "1.00") and both[1] == "checkpointing, both"
+    assert float(both[4].rstrip(" |")) < float(off[4].rstrip(" |"))

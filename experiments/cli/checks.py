@@ -24,12 +24,19 @@ PROMPT_KINDS = (
     "text_prompt",
     "none",
 )
+# Those of osdface.networks.discriminators and osdface.networks.efficiency, for the same reason.
+DISCRIMINATORS = ("unet", "unet_prompt", "unet_noise_level", "unet_unconditioned", "patch")
+COMPILED_PARTS = ("unet", "vae", "discriminator", "losses")
 _CHOICES = {
     "data.target": ("original", "retouched", "mix"),
     "mode": ("fit", "validate", "test"),
     "domain": ("both", "hq", "lq"),
     "vre.kind": PROMPT_KINDS,
     "vre.dictionary": ("lq", "hq"),
+    "scale.stage2.discriminator": DISCRIMINATORS,
+    "scale.stage2.gan_kind": ("non_saturating", "hinge"),
+    "scale.stage2.efficiency.attention": ("sdpa", "plain"),
+    "scale.stage2.efficiency.frozen_dtype": ("auto", "float32", "bfloat16", "float16"),
     "part": ("all", "prepare", "variant", "gather"),
     "logger.mode": ("auto", "online", "offline", "disabled"),
     "trainer.accelerator": ("cpu", "gpu", "auto"),
@@ -52,6 +59,9 @@ def check(cfg: Any, words: Mapping[str, str]) -> None:
             continue  # the others have no such key
         if value not in choices:
             raise unknown(key, str(value), choices)
+    for part in cfg.scale.stage2.efficiency.compile:
+        if part not in COMPILED_PARTS:
+            raise unknown("part to compile", str(part), COMPILED_PARTS)
     if cfg.data.kind == "folder" and OmegaConf.is_missing(cfg.data, "root"):
         raise UserError("data=folder needs data.root=DIR.")
     if cfg.data.kind == "shards" and not (cfg.data.urls or cfg.data.root):

@@ -9,12 +9,13 @@ from torch import nn
 
 from datamodules.faces import FaceDataModule
 from osdface.errors import UserError
+from osdface.files import sha256_file
 from osdface.losses import WeightedLosses, build_loss
 from osdface.metrics import RestorationMetrics, build_metric
 from osdface.networks.autoencoder import VQConfig
 from osdface.networks.base import DiffusionBase, build_base, load_base
 from osdface.networks.base_files import find_base
-from osdface.networks.identity import load_identity
+from osdface.networks.identity import find_identity, load_identity
 from osdface.networks.perceptual import load_trunk
 from osdface.networks.trunk import PerceptualTrunk
 
@@ -76,7 +77,7 @@ def build_perceptual(cfg: DictConfig, name: str, trunk: str) -> nn.Module:
 def build_metrics(cfg: DictConfig) -> RestorationMetrics:
     """Builds the validation figures; the scoring identity network is never that of the loss."""
     chosen = cfg.scale.stage2
-    if chosen.identity_loss == chosen.identity_metric:
+    if _scores_itself(cfg):
         raise UserError(
             f"scale.stage2.identity_metric is {chosen.identity_metric!r}, the network in the loss: "
             "score with another one."
@@ -84,6 +85,18 @@ def build_metrics(cfg: DictConfig) -> RestorationMetrics:
     perceptual = build_perceptual(cfg, "dists", chosen.perceptual_metric)
     identity = load_identity(chosen.identity_metric, cfg.weights_dir)
     return RestorationMetrics(perceptual, identity, [build_metric(name) for name in cfg.metrics])
+
+
+def _scores_itself(cfg: DictConfig) -> bool:
+    """Whether the identity networks of loss and figure are one, by name or by their files."""
+    names = cfg.scale.stage2.identity_loss, cfg.scale.stage2.identity_metric
+    if names[0] == names[1]:
+        return True
+    if not loss_weights(cfg).get("identity"):
+        return False  # the loss has none, and its file need not be there
+    files = [find_identity(name, cfg.weights_dir) for name in names]
+    sizes = {file.stat().st_size for file in files}
+    return len(sizes) == 1 and sha256_file(files[0]) == sha256_file(files[1])
 
 
 def loss_weights(cfg: DictConfig) -> dict[str, float]:

@@ -30,9 +30,11 @@ from lightning_modules.distillation import GANSettings, OneStepDistillationModul
 from lightning_modules.stepped import StepSettings
 from osdface.checkpoints.export import save_restorer
 from osdface.checkpoints.initial import load_initial
+from osdface.errors import UserError
 from osdface.files import atomic_folder
 from osdface.networks.base import DiffusionBase
-from osdface.networks.discriminators import LatentDiscriminator
+from osdface.networks.discriminators import build_latent_discriminator
+from osdface.networks.efficiency import Efficiency, apply_efficiency
 from osdface.networks.generator import OneStepGenerator
 from osdface.networks.lora import DEFAULT_TARGETS, add_lora
 from osdface.networks.prompts import build_prompt_source
@@ -60,6 +62,20 @@ def build_generator(cfg: DictConfig, base: DiffusionBase) -> OneStepGenerator:
     return OneStepGenerator(base, source, cfg.scale.stage2.timestep)
 
 
+def efficiency(cfg: DictConfig) -> Efficiency:
+    """Returns the switches of a step; ``frozen_dtype=auto`` is what autocast computes in."""
+    chosen = plain(cfg.scale.stage2.efficiency)
+    casts = str(cfg.trainer.precision).startswith("bf16")
+    if chosen["frozen_dtype"] == "auto":
+        chosen["frozen_dtype"] = "bfloat16" if casts else "float32"
+    if chosen["frozen_dtype"] != "float32" and not casts:
+        raise UserError(
+            f"scale.stage2.efficiency.frozen_dtype={chosen['frozen_dtype']} needs "
+            "trainer.precision=bf16-mixed: nothing would cast these weights back."
+        )
+    return Efficiency(**{**chosen, "compile": tuple(chosen["compile"])})
+
+
 def build_module(cfg: DictConfig, base: DiffusionBase) -> OneStepDistillationModule:
     """Builds the stage-2 module with the variant's losses; weights depend on ``seed`` alone."""
     chosen = cfg.scale.stage2
@@ -68,12 +84,14 @@ def build_module(cfg: DictConfig, base: DiffusionBase) -> OneStepDistillationMod
     seed_everything(cfg)
     discriminator = None
     if gan.weight:
-        discriminator = LatentDiscriminator(
+        discriminator = build_latent_discriminator(
+            chosen.discriminator,
             base.unet,
             chosen.lora_rank,
             chosen.lora_alpha,
             chosen.discriminator_head,
-            conditioned=chosen.discriminator_conditioned,
+            chosen.discriminator_filters,
+            chosen.discriminator_layers,
         )
     # Again, so that the generator starts alike with and without a discriminator.
     seed_everything(cfg)
@@ -97,6 +115,15 @@ def build_module(cfg: DictConfig, base: DiffusionBase) -> OneStepDistillationMod
         int(cfg.seed),
         chosen.samples,
         chosen.sample_latent,
+        efficiency(cfg),
+        chosen.log_gradients_every,
+    )
+    apply_efficiency(
+        module.efficiency,
+        generator,
+        module.losses,
+        module.discriminator,
+        keep_graph=bool(chosen.log_gradients_every),
     )
     prompt = prompt_fingerprints(generator.prompt_source)
     module.fingerprints = {"base": base.fingerprint} | prompt

@@ -1,6 +1,7 @@
 """A stage-2 module of a few thousand parameters, and batches of random pictures."""
 
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -10,7 +11,7 @@ from lightning_modules.stepped import StepSettings
 from osdface.losses import WeightedLosses
 from osdface.metrics import RestorationMetrics
 from osdface.networks.base import build_base
-from osdface.networks.discriminators import LatentDiscriminator
+from osdface.networks.discriminators import build_latent_discriminator
 from osdface.networks.embedder import PromptConvs, VisualPrompt, VisualRepresentationEmbedder
 from osdface.networks.generator import OneStepGenerator
 from osdface.networks.lora import add_lora
@@ -18,10 +19,16 @@ from tests.osdface.conftest import UNET, VAE, VQ
 
 
 def build_module(
-    gan: float = 0.0, steps: int = 3, weights: dict[str, float] | None = None, **settings: Any
+    gan: float = 0.0,
+    steps: int = 3,
+    weights: dict[str, float] | None = None,
+    kind: str = "unet",
+    **settings: Any,
 ) -> OneStepDistillationModule:
     base = build_base(UNET, VAE)
-    discriminator = LatentDiscriminator(base.unet, 4, 4, 16) if gan else None
+    discriminator = None
+    if gan:
+        discriminator = build_latent_discriminator(kind, base.unet, 4, 4, 16, filters=8, layers=1)
     embedder = VisualRepresentationEmbedder(VQ, 7)
     torch.nn.init.normal_(embedder.codebook)
     add_lora(base.unet, rank=4, alpha=4)
@@ -57,3 +64,18 @@ class _Endless(torch.utils.data.IterableDataset):
 
 def loader(offset: int = 0, size: int = 2) -> torch.utils.data.DataLoader:
     return torch.utils.data.DataLoader(_Endless(offset, size), batch_size=None)
+
+
+def drive(module: OneStepDistillationModule) -> OneStepDistillationModule:
+    """Lets ``training_step`` run without a Trainer."""
+    optimizers = module.configure_optimizers()
+    module.trainer = SimpleNamespace(optimizers=optimizers, datamodule=None, should_stop=False)
+    module.optimizers = lambda: optimizers
+    module.manual_backward = lambda loss: loss.backward()
+    return module.train()
+
+
+def step_alone(module: OneStepDistillationModule, batch: dict[str, Any]) -> Any:
+    """Does one training step and returns the module."""
+    drive(module).training_step(batch, 0)
+    return module

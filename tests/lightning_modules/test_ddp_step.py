@@ -13,18 +13,22 @@ import sys, torch, lightning as L
 sys.path.insert(0, {root!r})
 from lightning.pytorch.strategies import DDPStrategy
 from tests.lightning_modules.small import build_module, loader
-torch.manual_seed(0)
-module = build_module(gan=0.1, steps=2)
-trainer = L.Trainer(
-    accelerator="cpu", devices=2, strategy=DDPStrategy(find_unused_parameters=True),
-    max_epochs=-1, logger=False, enable_checkpointing=False, enable_progress_bar=False,
-    enable_model_summary=False, use_distributed_sampler=False, num_sanity_val_steps=0,
-    limit_val_batches=0,
-)
-rank = trainer.global_rank
-trainer.fit(module, loader(offset=rank * 100))
-state = {{n: p.detach() for n, p in module.named_parameters() if p.requires_grad}}
-torch.save({{"state": state, "loss": module.logged["loss/mse/raw"]}}, {out!r} + f"/{{rank}}.pt")
+for kind in ("unet", "patch"):
+    torch.manual_seed(0)
+    module = build_module(gan=0.1, steps=2, kind=kind)
+    module.log_gradients_every = 1
+    trainer = L.Trainer(
+        accelerator="cpu", devices=2, strategy=DDPStrategy(find_unused_parameters=True),
+        max_epochs=-1, logger=False, enable_checkpointing=False, enable_progress_bar=False,
+        enable_model_summary=False, use_distributed_sampler=False, num_sanity_val_steps=0,
+        limit_val_batches=0,
+    )
+    rank = trainer.global_rank
+    trainer.fit(module, loader(offset=rank * 100))
+    state = {{n: p.detach() for n, p in module.named_parameters() if p.requires_grad}}
+    found = {{"state": state, "loss": module.logged["loss/mse/raw"]}}
+    found["gradient"] = module.logged["loss/gan/latent_gradient"]
+    torch.save(found, {out!r} + f"/{{kind}}-{{rank}}.pt")
 """
 
 
@@ -33,8 +37,11 @@ def test_ranks_agree_after_two_steps_on_different_data(tmp_path) -> None:
     script.write_text(SCRIPT.format(root=str(ROOT), out=str(tmp_path)))
     environment = {k: v for k, v in os.environ.items() if "PYTEST" not in k}
     subprocess.run([sys.executable, script], check=True, timeout=200, env=environment)
-    first, second = (torch.load(tmp_path / f"{r}.pt", weights_only=True) for r in (0, 1))
-    assert first["loss"] != second["loss"]  # they did see different data
-    for name, value in first["state"].items():
-        assert torch.equal(value, second["state"][name]), name
-    assert any(v.abs().sum() > 0 for n, v in first["state"].items() if "lora_B" in n)
+    for kind in ("unet", "patch"):
+        paths = [tmp_path / f"{kind}-{rank}.pt" for rank in (0, 1)]
+        first, second = (torch.load(path, weights_only=True) for path in paths)
+        assert first["loss"] != second["loss"]  # they did see different data
+        assert 0 < first["gradient"] != second["gradient"] > 0
+        for name, value in first["state"].items():
+            assert torch.equal(value, second["state"][name]), name
+        assert any(v.abs().sum() > 0 for n, v in first["state"].items() if "lora_B" in n)

@@ -7,6 +7,7 @@ import torch
 
 from lightning_modules.stepped import StepSettings, keyed_generator
 from osdface.errors import UserError
+from osdface.losses.adversarial import Hinge
 from tests.lightning_modules.small import build_module, loader, make_batch
 
 
@@ -143,3 +144,32 @@ def test_sampled_latents_have_the_posterior_s_mean_and_deviation() -> None:
     noise = torch.randn(2, *codec.latent_shape(images))
     wanted = (posterior.mean + torch.exp(0.5 * posterior.logvar) * noise) * codec.scaling_factor
     torch.testing.assert_close(codec.encode(images, noise), wanted)
+
+
+@pytest.mark.parametrize("kind", ["unet", "patch"])
+def test_frozen_parts_have_no_gradient_no_optimizer_state_and_the_same_bits(kind) -> None:
+    torch.manual_seed(0)
+    module = build_module(gan=0.1, steps=2, kind=kind)
+    before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
+    trained = {name: p for name, p in module.named_parameters() if p.requires_grad}
+    assert all("lora_" in n or ".convs." in n or "discriminator." in n for n in trained)
+    train(module)
+    for name, parameter in module.named_parameters():
+        assert name in trained or (parameter.grad is None and not parameter.requires_grad), name
+    optimizers = [optimizer.optimizer for optimizer in module.optimizers()]
+    held = [p for each in optimizers for group in each.param_groups for p in group["params"]]
+    assert {id(p) for p in held} == {id(p) for p in trained.values()}
+    assert {id(p) for each in optimizers for p in each.state} == {id(p) for p in held}
+    for name, tensor in module.state_dict().items():
+        assert torch.equal(tensor, before[name]) == (name not in trained), name
+
+
+def test_hinge_takes_a_step() -> None:
+    torch.manual_seed(0)
+    module = build_module(gan=0.1, steps=1)
+    module.adversarial = Hinge()
+    before = copy.deepcopy(module.discriminator)
+    train(module)
+    assert module.logged["loss/discriminator"] == pytest.approx(1, abs=0.5)
+    pairs = zip(module.discriminator.parameters(), before.parameters(), strict=True)
+    assert any(not torch.equal(p, q) for p, q in pairs)

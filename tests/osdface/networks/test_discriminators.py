@@ -1,7 +1,13 @@
 import pytest
 import torch
 
-from osdface.networks.discriminators import LatentDiscriminator, PatchDiscriminator
+from osdface.errors import UserError
+from osdface.networks.discriminators import (
+    DISCRIMINATORS,
+    LatentDiscriminator,
+    PatchDiscriminator,
+    build_latent_discriminator,
+)
 
 
 def test_base_weights_are_shared_not_copied(tiny_pair) -> None:
@@ -41,12 +47,46 @@ def test_unconditioned_ignores_the_prompt(tiny_base) -> None:
     torch.testing.assert_close(first, second)
 
 
-def test_no_batch_statistics(tiny_pair) -> None:
-    def has_batch_norm(module: torch.nn.Module) -> bool:
-        return any(isinstance(part, torch.nn.BatchNorm2d) for part in module.modules())
+def has_batch_norm(module: torch.nn.Module) -> bool:
+    kinds = torch.nn.modules.batchnorm._BatchNorm
+    return any(isinstance(part, kinds) for part in module.modules())
 
-    assert not has_batch_norm(tiny_pair[1]) and not has_batch_norm(PatchDiscriminator())
+
+def test_no_batch_statistics() -> None:
+    assert not has_batch_norm(PatchDiscriminator())
     assert has_batch_norm(PatchDiscriminator(norm="batch"))
+
+
+@pytest.mark.parametrize("kind", DISCRIMINATORS)
+def test_each_kind_sees_what_its_name_says(tiny_base, kind) -> None:
+    torch.manual_seed(0)
+    discriminator = build_latent_discriminator(kind, tiny_base.unet, 4, 4, 16, 8, 1).double()
+    assert not has_batch_norm(discriminator)
+    latent, prompt = torch.randn(2, 4, 8, 8).double(), torch.randn(2, 7, 12).double()
+    timestep = torch.tensor([3, 700])
+    logits = discriminator(latent, timestep, prompt)
+    assert logits.shape[:2] == (2, 1)
+    assert not torch.allclose(logits, discriminator(latent + 1, timestep, prompt))
+    for part, others in (
+        ("prompt", (latent, timestep, prompt + 1)),
+        ("noise_level", (latent, timestep + 200, prompt)),
+    ):
+        sees = kind in ("unet", f"unet_{part}")
+        assert torch.equal(logits, discriminator(*others)) != sees, part
+    # One picture's logits do not depend on its neighbours.
+    alone = discriminator(latent[:1], timestep[:1], prompt[:1])
+    torch.testing.assert_close(alone, logits[:1])
+
+
+def test_mistakes_are_sentences(tiny_base) -> None:
+    with pytest.raises(UserError, match="no discriminator 'unets'"):
+        build_latent_discriminator("unets", tiny_base.unet)
+    with pytest.raises(UserError, match="multiple of 8, not 12"):
+        build_latent_discriminator("patch", tiny_base.unet, filters=12)
+    discriminator = build_latent_discriminator("patch", tiny_base.unet, filters=8, layers=2)
+    assert discriminator(torch.randn(1, 4, 12, 12), None, None).shape == (1, 1, 1, 1)
+    with pytest.raises(UserError, match="2 layers needs latents of 12 a side, not 11"):
+        discriminator(torch.randn(1, 4, 11, 11), None, None)
 
 
 @pytest.mark.parametrize("layers", [2, 3])

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from osdface.errors import UserError
+from osdface.losses.identity import IdentityLoss
 from osdface.networks.identity import load_identity
 from osdface.networks.tiny_identity import TinyIdentityNetwork
 
@@ -51,6 +52,25 @@ def test_arcface_of_facexlib_gets_the_whole_crop_resized(tmp_path, monkeypatch):
     assert seen == [(50, 0.6, "ir_se"), (2, 3, 112, 112)]
     torch.testing.assert_close(y.norm(dim=1), torch.ones(2))
     assert encoder.name == "arcface_ir_se50" and not encoder.is_stand_in
+
+
+def test_real_arcface_of_a_local_file_is_the_loss_s_network(tmp_path):
+    torch.manual_seed(0)
+    backbone = importlib.import_module("facexlib.recognition.arcface_arch").Backbone(
+        50, 0.6, "ir_se"
+    )
+    torch.save(backbone.state_dict(), tmp_path / "recognition_arcface_ir_se50.pth")
+    encoder = load_identity("arcface_ir_se50", tmp_path)
+    restored, target = (torch.rand(1, 3, 112, 112) * 2 - 1 for _ in range(2))
+    restored.requires_grad_()
+    with torch.autocast("cpu", torch.bfloat16):  # the loss is a float32 island
+        loss = IdentityLoss(encoder)(restored, target)
+    loss.backward()
+    with torch.no_grad():
+        raw = [backbone.eval()(image)[0].double() for image in (restored, target)]
+    wanted = 1 - raw[0] @ raw[1] / (raw[0].norm() * raw[1].norm())
+    assert float(loss) == pytest.approx(float(wanted), abs=1e-5) and loss.dtype == torch.float32
+    assert restored.grad.abs().max() > 0 and all(p.grad is None for p in encoder.parameters())
 
 
 def test_missing_onnxruntime_is_a_user_error(tmp_path, monkeypatch):
