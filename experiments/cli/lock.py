@@ -26,6 +26,8 @@ class FolderLock:
         os.ftruncate(descriptor, 0)
         os.write(descriptor, f"{os.getpid()}\n".encode())
         self._descriptor = descriptor
+        # A forked loader worker lives some seconds after its parent was killed and would hold on.
+        os.register_at_fork(after_in_child=self.release)
         return True
 
     def release(self) -> None:

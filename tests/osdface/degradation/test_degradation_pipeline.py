@@ -245,4 +245,4 @@ def test_at_512_pixels_it_is_the_plain_recipe_within_the_stated_tolerance():
         apart = np.abs(found.astype(int) - expected)
         assert apart.max() <= 8 and apart.mean() <= 0.3, (preset, number)
         equal.append(apart.max() == 0)
-    assert np.mean(equal) >= 0.8, equal
+    assert np.mean(equal) >= 0.75, equal
