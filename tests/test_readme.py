@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from experiments import complexity, make_shards, make_test_set, weights
+from experiments import complexity, convert, make_shards, make_test_set
 from experiments.cli.compose import compose_words, keys_of
 from experiments.cli.plain import read_words
 from experiments.cli.words import parse_words, to_argv
@@ -20,8 +20,10 @@ ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
 # Commands of their own, by the module that is run.
 PLAIN = {f"experiments.{each.__name__.rpartition('.')[2]}": each.KEYS for each in (
-    complexity, make_shards, make_test_set, weights
+    complexity, convert, make_shards, make_test_set
 )}  # fmt: skip
+# Commands with keys that experiments.run has too: a span of one key is not taken for theirs.
+SHARED_KEYS = ("experiments.complexity", "experiments.convert")
 PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
 # A page may also name a file that a run writes: its name then stands in one of these packages.
 WRITERS = ["experiments", "callbacks", "osdface", "datamodules"]
@@ -171,7 +173,8 @@ def test_named_key_takes_the_named_value(page, text, tmp_path):
         parse_options(to_argv(given | whole | parse_words(words)))
         return
     key = words[0].partition("=")[0]
-    if owner := next((keys for keys in PLAIN.values() if key in keys and key != "seed"), None):
+    owners = [keys for name, keys in PLAIN.items() if name not in SHARED_KEYS]
+    if owner := next((keys for keys in owners if key in keys and key != "seed"), None):
         read_words([*words, *(f"{k}=x" for k in ("source", "output") if k != key)], owner)
         return
     data = ["data=folder"] if key in ("data.root", "data.identity_from") else []

@@ -8,10 +8,10 @@ from safetensors.torch import save_file
 
 from datamodules.portraits import render_portrait
 from experiments.cli.compose import compose_words
+from experiments.convert import main as convert
 from experiments.pipelines.build import open_base
 from experiments.pipelines.initial import initial_folder, started_from
 from experiments.pipelines.stage2 import build_module
-from experiments.weights import main as weights
 from osdface import Restorer
 from osdface.checkpoints.export import load_tensors
 from osdface.checkpoints.initial import load_initial
@@ -23,7 +23,7 @@ from osdface.paths import assets_dir
 def released(tmp_path_factory):
     """The shipped restorer in the layout of the three released files."""
     folder = tmp_path_factory.mktemp("init") / "released"
-    assert weights(["input=tiny", f"output={folder}", "to=released"]) == 0
+    assert convert(["input=tiny", f"output={folder}", "to=released"]) == 0
     return folder
 
 
@@ -81,7 +81,7 @@ def test_a_run_goes_on_from_released_files_and_back(
     assert scores["export"] == pytest.approx(trained, rel=1e-3)
     assert abs(scores["released"]["psnr"] - trained["psnr"]) > 1e-3  # other weights
     again = tmp_path / "again"
-    assert weights([f"input={run / 'export'}", f"output={again}", "to=released"]) == 0
+    assert convert([f"input={run / 'export'}", f"output={again}", "to=released"]) == 0
     back = Restorer.from_pretrained(again, device="cpu", base="shipped:base").restore(faces)
     torch.testing.assert_close(back.images, found, atol=1e-4, rtol=0)
 
@@ -111,7 +111,7 @@ def test_what_contradicts_the_weights_is_one_sentence(
 def test_decoders_and_the_hq_twin_come_from_a_stage_1(released, tmp_path, capsys) -> None:
     whole = tmp_path / "whole"
     words = ["input=tiny", f"output={whole}", "to=released"]
-    assert weights([*words, "dictionaries=shipped:vre"]) == 0
+    assert convert([*words, "dictionaries=shipped:vre"]) == 0
     assert "holds the VRE alone" not in capsys.readouterr().out
     # The tensors that the VRE consists of are the same bits as in the file that has only them.
     half, full = (
@@ -135,11 +135,11 @@ def test_decoders_and_the_hq_twin_come_from_a_stage_1(released, tmp_path, capsys
             other / f"dictionary_{name}.safetensors",
         )
     words[1] = f"output={tmp_path / 'no'}"
-    assert weights([*words, f"dictionaries={other}"]) == 2
+    assert convert([*words, f"dictionaries={other}"]) == 2
     assert "another VRE" in capsys.readouterr().err and not (tmp_path / "no").exists()
 
 
-def test_the_weights_command_tells_its_mistakes(released, tmp_path, capsys) -> None:
+def test_the_converting_command_tells_its_mistakes(released, tmp_path, capsys) -> None:
     cases = {
         (f"input={released}", f"output={released}", "to=export"): "is there already",
         (f"input={released}", f"output={tmp_path / 'x'}", "to=zip"): "to=zip is unknown",
@@ -149,7 +149,7 @@ def test_the_weights_command_tells_its_mistakes(released, tmp_path, capsys) -> N
         ("input=tiny", f"output={tmp_path / 'x'}", "to=released", "base=b"): "belongs to to=export",
     }
     for words, told in cases.items():
-        assert weights(list(words)) == 2
+        assert convert(list(words)) == 2
         error = capsys.readouterr().err
         assert told in error and error.count("\n") == 1, error
     assert not (tmp_path / "x").exists()

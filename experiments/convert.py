@@ -1,4 +1,4 @@
-"""Turns trained weights from one layout into another: ``python -m experiments.weights``."""
+"""Turns trained weights from one layout into another: ``python -m experiments.convert``."""
 
 import sys
 from pathlib import Path
@@ -19,7 +19,7 @@ KEYS = {
     "weights_dir": Key(None, "where a base is looked for that is no path"),
 }
 HEAD = """\
-usage: python -m experiments.weights input=PATH output=DIR to=released|export [key=value ...]
+usage: python -m experiments.convert input=PATH output=DIR to=released|export [key=value ...]
 
 The three released files are associate_2.ckpt, pytorch_lora_weights.safetensors and
 embedding_change_weights.pth. The LoRA file of either layout is what diffusers'
