@@ -139,7 +139,7 @@ def test_decoders_and_the_hq_twin_come_from_a_stage_1(released, tmp_path, capsys
     assert "another VRE" in capsys.readouterr().err and not (tmp_path / "no").exists()
 
 
-def test_the_weights_command_tells_its_mistakes(released, tmp_path, capsys) -> None:
+def test_the_converting_command_tells_its_mistakes(released, tmp_path, capsys) -> None:
     cases = {
         (f"input={released}", f"output={released}", "to=export"): "is there already",
         (f"input={released}", f"output={tmp_path / 'x'}", "to=zip"): "to=zip is unknown",
