@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 from diffusers.models.attention_processor import Attention, AttnProcessor, AttnProcessor2_0
@@ -111,6 +112,7 @@ def recompute(network: nn.Module) -> None:
 
     As ``enable_gradient_checkpointing`` of a whole diffusers model does, but for parts of one too.
     """
+    module: Any
     for module in network.modules():
         if hasattr(module, "gradient_checkpointing"):
             module._gradient_checkpointing_func = partial(checkpoint, use_reentrant=False)
