@@ -60,7 +60,7 @@ wheel: $(STAMP) ## Build a wheel in dist/
 
 constraints: $(STAMP) ## Resolve constraints.txt anew over all extras
 	$(PY) -m pip install --quiet --dry-run --ignore-installed --report $(VENV)/report.json \
-	    '.[dev,eval,iqa,demo]'
+	    '.[dev,eval,iqa,demo,export]'
 	$(PY) -c "$$WRITE_CONSTRAINTS" $(VENV)/report.json
 
 clean: ## Remove .venv and the build folders (not outputs/)
@@ -101,7 +101,7 @@ pins.pop("osdface")
 head = [
     "# Versions that work together, for Linux and Python >= 3.11: a resolution of setup.cfg over",
     "# all its extras, used as `pip install ... -c constraints.txt`. Made by `make constraints`:",
-    "#   pip install --dry-run --ignore-installed --report report.json '.[dev,eval,iqa,demo]'",
+    "#   pip install --dry-run --ignore-installed --report report.json '.[dev,eval,iqa,demo,export]'",
     "# under Python %d.%d, then one line for each package of the report." % sys.version_info[:2],
 ]
 lines = head + [f"{name}=={version}" for name, version in sorted(pins.items())]

@@ -6,8 +6,8 @@
 
 Random weights of a scale's sizes. Both ways take uint8 pictures and give uint8 pictures, on the
 same device, in the same precision, in one process and in turns; only their ratio in one run is
-worth comparing. A batch of ours stands against as many calls of the released way, which takes one image
-at a time (see ``benchmarks/released_way.py``).
+worth comparing. A batch of ours stands against as many calls of the released way, which
+takes one image at a time (see ``benchmarks/released_way.py``).
 """
 
 import argparse
@@ -22,6 +22,7 @@ from benchmarks.released_way import ReleasedWay
 from benchmarks.restore_parts import print_parts
 from benchmarks.restore_sizes import SIZES, build_generator, with_lora
 from benchmarks.timing import in_turns, machine, peak_memory
+from osdface.devices import usable_device
 from osdface.errors import UserError
 from osdface.networks.lora import merge_lora
 from osdface.restorer import Restorer
@@ -116,9 +117,9 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> None:
     """Measures and prints the tables."""
     arguments = parse(argv)
-    device = torch.device(arguments.device)
     torch.manual_seed(0)
     try:
+        device = usable_device(arguments.device, DTYPES[arguments.dtype])
         restorer, released = build_ways(arguments, device)
     except UserError as error:
         raise SystemExit(f"error: {error}") from error

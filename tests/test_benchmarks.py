@@ -3,8 +3,14 @@
 import pytest
 import torch
 
-from benchmarks import embedder, stage1_step
+from benchmarks import embedder, restore, stage1_step
+from benchmarks.released_way import ReleasedWay
+from benchmarks.restore_parts import counted_gmacs
+from benchmarks.restore_sizes import build_generator, with_lora
+from osdface.networks.generator import OneStepGenerator
+from osdface.networks.lora import merge_lora
 from osdface.networks.selection import select_entries
+from osdface.restorer import Restorer
 
 
 def test_the_loop_is_the_same_selection() -> None:
@@ -39,3 +45,59 @@ def test_stage_1_step_prints_its_row(capsys) -> None:
     assert row.startswith("| eager | ") and " | 1.00 | " in row
     share = float(row.split(" | ")[4].rstrip("%"))
     assert 0 < share <= 120  # of a peak measured beside it
+
+
+@pytest.fixture(scope="module")
+def sized() -> tuple[OneStepGenerator, int]:
+    torch.manual_seed(0)
+    generator, resolution = build_generator("tiny")
+    with_lora(generator)
+    return generator, resolution
+
+
+def test_the_released_way_restores_the_same(sized) -> None:
+    generator, resolution = sized
+    image = restore.pictures(resolution, 1)[0]
+    cpu = torch.device("cpu")
+    unmerged = ReleasedWay(generator, cpu, torch.float32, sample=False)(image)
+    restorer = Restorer(generator, resolution, "cpu")
+    merge_lora(generator.unet)
+    assert restore.difference(restorer, ReleasedWay(generator, cpu, torch.float32), image) <= 1
+    assert abs(unmerged.astype(int) - restorer.restore(image).image).max() <= 1
+    assert restorer.restore(image).image.std() > 1  # not one gray
+
+
+def test_the_work_at_the_papers_size_is_the_published_one() -> None:
+    gmacs = counted_gmacs("sd21")
+    expected = {"VAE encode": 558.3, "prompt, UNet, x0": 402.1, "VAE decode": 1257.3}
+    for name, value in expected.items():
+        assert gmacs[name] == pytest.approx(value, abs=0.1)
+    assert sum(gmacs.values()) == pytest.approx(2317.3, abs=0.5)
+
+
+def test_restore_prints_its_tables(capsys) -> None:
+    restore.main(["--batches", "1", "2", "--runs", "1"])
+    lines = capsys.readouterr().out.splitlines()
+    assert "random weights" in lines[1] and "LoRA merged" in lines[1]
+    rows = [line for line in lines if line.startswith(("| 1 |", "| 2 |"))]
+    for row in rows:
+        ours, released, ratio = map(float, row.split(" | ")[1:4])
+        assert ratio == pytest.approx(ours / released, rel=0.05)
+    parts = [line.split(" | ")[0] for line in lines[-6:]]
+    assert len(rows) == 2 and parts[0] == "| VRE, entries" and parts[-1] == "| all"
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--device", "cuda"], "no GPU"),
+        (["--runs", "0"], "at least 1"),
+        (["--cuda-graphs"], "need a CUDA device"),
+        (["--device", "cupa"], "no device cupa"),
+    ],
+)
+def test_restore_refuses_by_a_sentence(words, told, capsys) -> None:
+    with pytest.raises(SystemExit) as error:
+        restore.main(words)
+    assert told in capsys.readouterr().err + str(error.value)

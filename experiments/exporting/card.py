@@ -106,7 +106,9 @@ def _figures(facts: Facts) -> str:
     lines = ["Last validation of the run, on held-out pictures.", "", "| figure | value | how |"]
     lines += ["|---|---|---|"]
     for name, value in facts.figures.items():
-        lines.append(f"| {name} | {value:.4g} | {_cell(facts.specification.get(name, '-'))} |")
+        by_stand_in = facts.stand_ins and name.startswith(("perceptual", "identity"))
+        how = facts.specification.get(name) or ("by a stand-in" if by_stand_in else "-")
+        lines.append(f"| {name} | {value:.4g} | {_cell(how)} |")
     return "\n".join(lines)
 
 

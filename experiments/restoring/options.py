@@ -28,6 +28,8 @@ HELP = {
     "device": "cuda, cuda:1, mps or cpu; default the first that is there",
     "devices": "processes that share the photos, one a GPU (device=cpu: on the CPU)",
     "dtype": "of the large networks: float32, bfloat16 or float16",
+    "compile": "torch.compile for UNet and VAE; the first pictures then take minutes",
+    "cuda_graphs": "CUDA graphs, captured once for every number of faces; CUDA alone",
     "progress": "a progress bar; without a terminal a line at every tenth",
 }
 _HEAD = """\
@@ -65,6 +67,8 @@ class Options:
     device: str | None = None
     devices: int = 1
     dtype: str = "float32"
+    compile: bool = False
+    cuda_graphs: bool = False
     progress: bool = True
 
 

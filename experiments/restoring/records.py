@@ -10,8 +10,11 @@ from osdface.errors import UserError
 from osdface.files import read_json, write_json
 
 FOLDER = ".restored"
-# What changes no picture, or is told by the picture's own source.
-_FREE = ("input", "output", "batch_size", "device", "devices", "progress", "weights_dir")
+# What changes no picture but in its rounding, or is told by the picture's own source.
+_FREE = (
+    "input", "output", "batch_size", "device", "devices", "progress", "weights_dir", "compile",
+    "cuda_graphs",
+)  # fmt: skip
 
 
 class Records:

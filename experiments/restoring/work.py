@@ -41,6 +41,8 @@ class Workshop:
             base=options.base,
             weights_dir=options.weights_dir,
             vre=options.vre,
+            compile=options.compile,
+            cuda_graphs=options.cuda_graphs,
         )
         self.detector = None
         if weights is not None:

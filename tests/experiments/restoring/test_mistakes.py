@@ -57,6 +57,7 @@ def folder(tmp_path, monkeypatch):
         (["input=in", "output=out", "checkpoint=empty", "aligned=true"], "no export folder"),
         ([*GIVEN, "aligned=true", "device=cupa"], "no device 'cupa'"),
         ([*GIVEN, "aligned=true", "device=cuda:99"], "no device cuda:99"),
+        ([*GIVEN, "aligned=true", "device=cpu", "cuda_graphs=true"], "need a CUDA device"),
     ],
 )
 def test_one_sentence(words, expected, folder, capsys) -> None:

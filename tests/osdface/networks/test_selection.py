@@ -97,3 +97,13 @@ def test_position_code_is_the_formula() -> None:
             expected += [math.sin(a) for a in angles] + [math.cos(a) for a in angles]
         torch.testing.assert_close(code[token], torch.tensor(expected, dtype=torch.float64))
     assert len({tuple(row) for row in code.tolist()}) == 15
+
+
+def test_of_equally_near_entries_the_first_comes_first() -> None:
+    """Each entry has one token at distance 4: whatever the device, they keep their order."""
+    codebook = 100 * torch.eye(40, dtype=torch.float64)
+    tokens = codebook.flip(0) + 2 * torch.eye(40, dtype=torch.float64).flip(0)
+    rows = select_entries(tokens[None], codebook, 7)
+    torch.testing.assert_close(rows, codebook[None, :7])
+    rows = select_with_duplicates(tokens[None], codebook, 7)
+    torch.testing.assert_close(rows, codebook.flip(0)[None, :7])
