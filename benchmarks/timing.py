@@ -15,6 +15,8 @@ def synchronize(device: torch.device) -> None:
     """Waits until the device has done all it was given."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
 
 
 def seconds(call: Callable[[], object], device: torch.device) -> float:

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from experiments import make_shards, make_test_set
+from experiments import export, make_shards, make_test_set
 from experiments.cli.compose import compose_words, keys_of
-from experiments.cli.plain import read_words
+from experiments.cli.plain import REQUIRED, read_words
 from experiments.cli.words import parse_words, to_argv
 from experiments.restoring.options import HELP as RESTORING
 from experiments.restoring.options import parse_options
@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
 # Commands of their own, by the module that is run.
 PLAIN = {f"experiments.{each.__name__.rpartition('.')[2]}": each.KEYS for each in (
-    make_shards, make_test_set
+    make_shards, make_test_set, export
 )}  # fmt: skip
 PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
 # A page may also name a file that a run writes: its name then stands in one of these packages.
@@ -126,6 +126,12 @@ def filled_in(word: str, folder: Path) -> str:
     return f"{key}={path}"
 
 
+def others(owner: dict[str, Any], given: set[str]) -> list[str]:
+    """Words for the required keys of a plain command that are not given."""
+    wanted = {k: v for k, v in owner.items() if v.default is REQUIRED and k not in given}
+    return [f"{key}={value.choices[0] if value.choices else 'x'}" for key, value in wanted.items()]
+
+
 @pytest.mark.parametrize(("page", "words"), cases(run_words))
 def test_command_composes(page, words, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
@@ -165,14 +171,18 @@ def test_a_wrong_key_in_a_command_is_noticed(tmp_path, capsys):
 )
 def test_named_key_takes_the_named_value(page, text, tmp_path):
     words = [filled_in(word, tmp_path) for word in shlex.split(text)]
-    if page.stem == "restoring" and {word.partition("=")[0] for word in words} <= RESTORING.keys():
+    keys = {word.partition("=")[0] for word in words}
+    if page.stem == "export" and keys <= export.KEYS.keys():
+        read_words([*words, *others(export.KEYS, keys)], export.KEYS)
+        return
+    if page.stem in ("restoring", "export") and keys <= RESTORING.keys():
         given = {"input": "x", "output": "y", "checkpoint": "tiny"}
         whole = {"aligned": "true"} if words[0].startswith("original_size") else {}
         parse_options(to_argv(given | whole | parse_words(words)))
         return
     key = words[0].partition("=")[0]
     if owner := next((keys for keys in PLAIN.values() if key in keys and key != "seed"), None):
-        read_words([*words, *(f"{k}=x" for k in ("source", "output") if k != key)], owner)
+        read_words([*words, *others(owner, {key})], owner)
         return
     data = ["data=folder"] if key in ("data.root", "data.identity_from") else []
     data = ["data=shards", "data.urls=x"] if key in ("data.urls", "data.target") else data

@@ -60,11 +60,13 @@ def _compiled(
 
     def run(images: Tensor, entries: Tensor | None) -> Tensor:
         from torch._dynamo.exc import BackendCompilerFailed
-        from torch._inductor.exc import InductorError
+        from torch._inductor import exc
 
+        # Its present name; before torch 2.7 the backend's failure alone was raised.
+        failures = (BackendCompilerFailed, getattr(exc, "InductorError", BackendCompilerFailed))
         try:
             return compiled(images, entries)
-        except (BackendCompilerFailed, InductorError) as error:
+        except failures as error:
             line = str(error).strip().splitlines()[0]
             raise UserError(f"compile=true failed here ({line}): leave it out.") from error
 
