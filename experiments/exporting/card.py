@@ -117,9 +117,7 @@ def _stand_ins(facts: Facts) -> str:
         lines = [f"- {line}" for line in facts.stand_ins]
         head = "Small networks of ours in place of the published ones; figures made with them "
         return "\n".join([head + "compare runs of one kind and nothing else:", "", *lines])
-    if facts.training:
-        return "None."
-    return "Not known."
+    return "Not known." if facts.stand_ins is None else "None."
 
 
 def _licences(facts: Facts) -> str:

@@ -11,6 +11,7 @@ from osdface.checkpoints.opening import TINY
 from osdface.checkpoints.pickles import load_pickle
 from osdface.files import read_json
 from osdface.paths import SHIPPED_PREFIX, assets_dir
+from osdface.run_folder import read_status
 
 # Networks of the losses and figures, by their key in scale.stage2.
 _ROLES = {
@@ -20,6 +21,7 @@ _ROLES = {
     "identity_metric": "in the identity figures",
 }
 _STAND_IN = "tiny"  # what the names of our stand-ins begin with
+_SHIPPED = ["all networks of the losses and figures: small ones, trained on drawn portraits"]
 # Of the configuration's data section, what tells nothing about the data.
 _NOT_DATA = ("num_workers", "workers", "retries", "timeout", "max_broken_share", "shard_size")
 
@@ -35,7 +37,7 @@ class Facts:
         figures: Of the last validation, by metric.
         specification: How each figure is computed.
         base: The base's name.
-        stand_ins: One line for each stand-in that took part.
+        stand_ins: One line for each stand-in that took part; None where that is not known.
         released: Whether these are the released files.
     """
 
@@ -45,7 +47,7 @@ class Facts:
     figures: dict[str, float] = field(default_factory=dict)
     specification: dict[str, str] = field(default_factory=dict)
     base: str = ""
-    stand_ins: list[str] = field(default_factory=list)
+    stand_ins: list[str] | None = None
     released: bool = False
 
     @property
@@ -75,17 +77,30 @@ def gather(checkpoint: str, base: str | None = None) -> Facts:
     path = assets_dir() / "restorer" if checkpoint == TINY else Path(checkpoint)
     if path.is_file():
         state = load_pickle(path)
-        source = f"checkpoint {path.name} of step {state['generator_step']}"
-        return _of_run(source, state["config"], {}, path.parent.parent)
+        step = int(state["generator_step"])
+        figures = {"figures": _figures_of(path, step)}
+        source = f"checkpoint {path.name} of step {step}"
+        return _of_run(source, state["config"], figures, path.parent.parent)
     if not (path / "config.json").is_file():
         return Facts("the released files (R)", base=Path(base or "").name, released=True)
     own = read_json(path / "config.json")
     if "card" in own:
         return Facts(**own["card"], figures=own["figures"])
-    run_dir = path.parent
-    config = _read_yaml(run_dir / "config.yaml")
-    source = "the restorer that is shipped" if checkpoint == TINY else "the export of a run"
-    return _of_run(source, config, own, run_dir)
+    if checkpoint == TINY:
+        found = _of_run("the restorer that is shipped", {}, own, path)
+        found.data, found.stand_ins = {"kind": "drawn portraits of 64 px"}, _SHIPPED
+        return found
+    # Moved away from its run, what lies beside it is something else.
+    config = _read_yaml(path.parent / "config.yaml") if path.name == "export" else {}
+    return _of_run("the export of a run", config, own, path.parent)
+
+
+def _figures_of(checkpoint: Path, step: int) -> dict[str, float]:
+    """The figures of that very step: the last validation's may belong to later weights."""
+    run_dir, best = checkpoint.parent.parent, _read(checkpoint.parent / "best.json")
+    if best.get("step") == step:
+        return {str(best["metric"]): float(best["value"])}
+    return _read(run_dir / "metrics.json") if read_status(run_dir).get("step") == step else {}
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
@@ -119,15 +134,14 @@ def _of_run(source: str, config: Mapping[str, Any], own: Mapping[str, Any], run_
         "command": own.get("made_by"),
     }
     base = str(own.get("base", config.get("base", {})).get("path") or "")
-    scale = training["scale"]
     return Facts(
         source,
         {name: value for name, value in training.items() if value is not None},
-        _data(config, scale),
-        dict(own.get("figures") or _read(run_dir / "metrics.json")),
-        _specification(run_dir),
+        _data(config),
+        dict(own.get("figures") or {}),
+        _specification(run_dir) if config else {},
         base if base.startswith(SHIPPED_PREFIX) else Path(base).name,
-        _stand_ins(chosen, scale),
+        _stand_ins(chosen),
     )
 
 
@@ -138,11 +152,9 @@ def _loss_weights(config: Mapping[str, Any]) -> str | None:
     return ", ".join(f"{name} {value:g}" for name, value in used.items()) or None
 
 
-def _data(config: Mapping[str, Any], scale: Any) -> dict[str, Any]:
+def _data(config: Mapping[str, Any]) -> dict[str, Any]:
     """The data section, folders by their last name only: a card goes to others."""
     data = dict(config.get("data", {}))
-    if not data and scale == "tiny":
-        return {"kind": "portraits (drawn)"}
     degradation = data.pop("degradation", {})
     flat = {"kind": data.get("kind"), **degradation, **data}
     flat = {key: value for key, value in flat.items() if key not in _NOT_DATA}
@@ -161,9 +173,9 @@ def _specification(run_dir: Path) -> dict[str, str]:
     return {}
 
 
-def _stand_ins(chosen: Mapping[str, Any], scale: Any) -> list[str]:
-    if not chosen and scale == "tiny":
-        return ["all networks of the losses and figures: small ones, trained on drawn portraits"]
+def _stand_ins(chosen: Mapping[str, Any]) -> list[str] | None:
+    if not chosen:
+        return None
     return [
         f"{chosen[key]} ({where})"
         for key, where in _ROLES.items()

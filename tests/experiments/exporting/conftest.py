@@ -13,6 +13,7 @@ from osdface.networks.base import build_base, load_base, save_base
 from osdface.networks.embedder import PromptConvs, VisualPrompt, VisualRepresentationEmbedder
 from osdface.networks.generator import OneStepGenerator
 from osdface.networks.lora import DEFAULT_TARGETS, add_lora
+from osdface.run_folder import write_status
 from tests.osdface.conftest import UNET, VAE, VQ
 
 LORA = {"rank": 4, "alpha": 4, "targets": list(DEFAULT_TARGETS)}
@@ -60,6 +61,7 @@ def run_dir(tmp_path_factory) -> Path:
     config = CONFIG | {"base": {"path": named["path"]}}
     OmegaConf.save(OmegaConf.create(config), folder / "config.yaml")
     write_json(folder / "metrics.json", {"psnr": 21.5, "identity": 0.5})
+    write_status(folder, "finished", step=7)
     how = {"psnr": "mean over images", "identity": "cosine by tiny_b (stand-in)"}
     write_json(folder / "references" / "specification.json", how)
     trained = {f"generator.{k}": v.detach() for k, v in generator.named_parameters()

@@ -1,6 +1,7 @@
 """Each format: what the command writes runs by the snippet on its card, and gives the same."""
 
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,8 +12,10 @@ import pytest
 import torch
 
 from experiments.export import main
+from experiments.exporting.facts import gather
 from osdface import Restorer
-from osdface.files import read_json
+from osdface.files import read_json, write_json
+from osdface.run_folder import write_status
 
 IMAGES = torch.rand(5, 3, 16, 16, generator=torch.Generator().manual_seed(1)) * 2 - 1
 FORMATS = ("onnx", "torch_export", "safetensors")
@@ -129,3 +132,24 @@ def test_a_checkpoint_of_a_run(run_dir, capsys) -> None:
     assert lines[1].startswith("parity ") and float(lines[1].split()[1].rstrip(",")) < 1e-4
     text = card(Path("out"))
     assert "checkpoint last.ckpt of step 7" in text and "| psnr | 21.5 |" in text
+
+
+def test_figures_of_another_step_are_not_told(run_dir, tmp_path) -> None:
+    """The last validation's belong to the last weights, best.json to the best."""
+    checkpoints = tmp_path / "run" / "checkpoints"
+    shutil.copytree(run_dir / "checkpoints", checkpoints)
+    write_json(tmp_path / "run" / "metrics.json", {"psnr": 30.0})
+    write_status(tmp_path / "run", "running", step=9)
+    assert gather(str(checkpoints / "last.ckpt")).figures == {}
+    write_json(checkpoints / "best.json", {"metric": "perceptual", "value": 0.25, "step": 7})
+    assert gather(str(checkpoints / "last.ckpt")).figures == {"perceptual": 0.25}
+    assert gather(str(run_dir / "checkpoints/last.ckpt")).figures["psnr"] == 21.5
+
+
+def test_an_export_that_was_moved_knows_only_itself(run_dir, tmp_path) -> None:
+    shutil.copytree(run_dir / "export", tmp_path / "mine")
+    (tmp_path / "config.yaml").write_text("variant: of somebody else")
+    facts = gather(str(tmp_path / "mine"))
+    assert "variant" not in facts.training and facts.data == {}
+    assert facts.figures["psnr"] == 21.5 and facts.base == "private base"
+    assert facts.stand_ins is None and facts.specification == {}
