@@ -6,12 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from osdface.checkpoints.opening import TINY
 from osdface.checkpoints.pickles import load_pickle
 from osdface.files import read_json
 from osdface.paths import SHIPPED_PREFIX, assets_dir
-from osdface.run_folder import read_status
+from osdface.run_folder import is_finished, read_status
 
 # Networks of the losses and figures, by their key in scale.stage2.
 _ROLES = {
@@ -98,13 +100,17 @@ def gather(checkpoint: str, base: str | None = None) -> Facts:
 def _figures_of(checkpoint: Path, step: int) -> dict[str, float]:
     """The figures of that very step: the last validation's may belong to later weights."""
     run_dir, best = checkpoint.parent.parent, _read(checkpoint.parent / "best.json")
-    if best.get("step") == step:
-        return {str(best["metric"]): float(best["value"])}
-    return _read(run_dir / "metrics.json") if read_status(run_dir).get("step") == step else {}
+    if is_finished(run_dir) and read_status(run_dir).get("step") == step:
+        return _read(run_dir / "metrics.json")
+    return {str(best["metric"]): float(best["value"])} if best.get("step") == step else {}
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
-    return dict(OmegaConf.to_container(OmegaConf.load(path))) if path.is_file() else {}  # type: ignore[arg-type]
+    try:
+        found = OmegaConf.to_container(OmegaConf.load(path))
+    except (OSError, YAMLError, OmegaConfBaseException):
+        return {}
+    return {str(key): value for key, value in found.items()} if isinstance(found, dict) else {}
 
 
 def _read(path: Path) -> dict[str, Any]:

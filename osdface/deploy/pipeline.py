@@ -38,7 +38,7 @@ class RestorationPipeline(nn.Module):
         Tensor cores convolve channels last, float32 kernels without TF32 gain nothing from it.
         """
         self.to(device)
-        if device.type == "cuda" and self.dtype != torch.float32:
+        if device.type == "cuda" and self.dtype in (torch.float16, torch.bfloat16):
             for part in (self.generator.unet, self.generator.codec):
                 nn.Module.to(part, memory_format=torch.channels_last)
         return self
