@@ -49,11 +49,10 @@ def build_ways(arguments: argparse.Namespace, device: torch.device) -> tuple[Res
     other = generator if shared else copy.deepcopy(generator)
     if arguments.lora == "merged":
         merge_lora(other.unet)
+    released = ReleasedWay(other, device, dtype)  # keeps the schedule in float64
     if not shared:
         merge_lora(generator.unet)
-        other.requires_grad_(False).eval().to(device)
-        torch.nn.Module.to(other, dtype)
-    released = ReleasedWay(other, device, dtype, sample=True)
+        torch.nn.Module.to(other.requires_grad_(False).eval(), device, dtype)
     options: dict[str, Any] = {"compile": arguments.compile, "cuda_graphs": arguments.cuda_graphs}
     restorer = Restorer(generator, resolution, device, dtype, exact=not arguments.fast, **options)
     return restorer, released
