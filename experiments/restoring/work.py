@@ -44,6 +44,9 @@ class Workshop:
             compile=options.compile,
             cuda_graphs=options.cuda_graphs,
         )
+        if options.compile:  # now: what the compiler lacks is no picture's fault
+            side = self.restorer.resolution
+            self.restorer.restore(torch.zeros(3, side, side))
         self.detector = None
         if weights is not None:
             self.detector = FaceDetector(weights, self.restorer.device, options.confidence)
