@@ -25,8 +25,8 @@ HEAD = """\
 usage: python -m experiments.export checkpoint=PATH|tiny format=FORMAT output=FOLDER
 
 Writes the whole one-step pipeline, LoRA merged, with a model card, README.md. It is then loaded
-again and compared with the restorer it came from; what differs is not kept. Needs memory for the
-model twice (about 8 GB at the paper's size) and no GPU. onnx needs the extra [export]."""
+again and compared with the restorer it came from; what differs is not kept. Needs no GPU, and
+memory for the model two or three times (4 GB each at the paper's size). onnx: extra [export]."""
 
 
 def work(values: dict[str, Any]) -> list[str]:

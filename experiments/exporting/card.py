@@ -103,7 +103,7 @@ def _cell(value: Any) -> str:
 def _figures(facts: Facts) -> str:
     if not facts.figures:
         return "Not known: the weights came without figures."
-    lines = ["Last validation of the run, on held-out pictures.", "", "| figure | value | how |"]
+    lines = ["Validation of these weights, on held-out pictures.", "", "| figure | value | how |"]
     lines += ["|---|---|---|"]
     for name, value in facts.figures.items():
         by_stand_in = facts.stand_ins and name.startswith(("perceptual", "identity"))
