@@ -13,6 +13,7 @@ from experiments.web.work import Order, Studio, draw_portrait
 from osdface.degradation import PRESETS
 from osdface.errors import UserError
 from osdface.pictures import Picture
+from osdface.restorer import Restorer
 from tests.experiments.web.conftest import CORNERS, SIDE, KnowsWhere, portrait, scene
 from tests.experiments.web.malformed import encoded
 
@@ -110,22 +111,23 @@ def test_without_a_detector_whole_photos_are_a_sentence(studio, group):
         Studio(studio.models, None, 10**6).restore(group)
 
 
-def test_models_have_names_without_the_servers_folders(tmp_path):
-    from osdface.paths import assets_dir
+def test_models_have_names_without_the_servers_folders(studio, monkeypatch):
+    asked = []
 
-    shipped = assets_dir() / "restorer"
-    for run in ("one", "two"):
-        folder = tmp_path / run / "full"
-        folder.mkdir(parents=True)
-        (folder / "export").symlink_to(shipped)
-    paths = [str(tmp_path / run / "full" / "export") for run in ("one", "two")]
-    copy = tmp_path / "else" / "one" / "full"
-    copy.mkdir(parents=True)
-    (copy / "export").symlink_to(shipped)
-    models = load_models([*paths, str(copy / "export")], device="cpu")
-    assert list(models) == ["one/full", "two/full", "one/full (2)", TINY_NAME]
-    assert [model.stand_in for model in models.values()] == [False, False, False, True]
+    def loaded(path: str, **options: object) -> Restorer:
+        asked.append((path, options))
+        return studio.models[TINY_NAME].restorer
+
+    monkeypatch.setattr(Restorer, "from_pretrained", loaded)
+    paths = ["/a/one/full/export", "/a/two/full/export", "/b/one/full/export", "/a/one/last.ckpt"]
+    models = load_models([*paths, paths[0]], device="cpu", base="B", weights_dir="W")
+    names = ["one/full", "two/full", "one/full (2)", "one/last.ckpt", TINY_NAME]
+    assert list(models) == names
+    assert [model.stand_in for model in models.values()] == [False] * 4 + [True]
+    assert asked[0] == (paths[0], {"device": "cpu", "base": "B", "weights_dir": "W"})
+    assert asked[-1] == ("tiny", {"device": "cpu"})
     assert models[TINY_NAME].strength == 0.35
+    assert list(load_models(["tiny", paths[0]])) == [TINY_NAME, "one/full"]
 
 
 def test_drawn_portraits_are_pictures_of_different_people():
