@@ -50,7 +50,8 @@ def suite_table(records: Sequence[Record], which: str) -> Table:
     if stand_ins:
         title += f" (stand-in networks measured {', '.join(stand_ins)})"
         for row in rows.values():
-            row.note = f"{row.note} stand-in networks: {' '.join(stand_ins)}".strip()
+            parts = [row.note, f"stand-in networks: {' '.join(stand_ins)}" if row.values else ""]
+            row.note = "; ".join(part for part in parts if part)
     lines = paired_rows(published(which), rows.values(), columns)
     return Table(title, tuple(columns), lines, notes)
 
