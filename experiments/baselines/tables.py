@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from datamodules.pairs import COUNTS
-from experiments.baselines.methods import OURS, shipped_methods
+from experiments.baselines.method_files import OURS, shipped_methods
 from experiments.baselines.paper import EXTRA, LAYOUTS, SOURCE, Column, published
 from experiments.baselines.records import Record, read_records
 from experiments.baselines.rows import MEASURED, Row, Table, paired_rows
