@@ -49,7 +49,10 @@ class Record:
     folder: Path | None = None
 
     def add(self, method: Method, run: Run) -> None:
-        """Takes a method's result in."""
+        """Takes a method's result in; one that is absent now keeps what it had."""
+        before = self.entries.get(method.key)
+        if before and before.run.scorable and run.state == "absent":
+            return
         self.entries[method.key] = Entry(method.name, method.steps, run)
 
     def take_over(self, before: "Record") -> bool:

@@ -96,6 +96,11 @@ def test_methods_one_after_the_other_share_a_table(checkouts, capsys) -> None:
     table = rows(checkouts.root / "out")
     assert table["The copies one", "measured"]["status"] == "5 images"
     assert table["The half one", "measured"]["status"] == "3 of 5 images"
+    # Without the words about it a method is absent, and keeps the figures that it had.
+    words = [word for word in checkouts.words("copies") if not word.startswith("baseline.")]
+    assert main(words) == 0
+    table = rows(checkouts.root / "out")
+    assert table["The copies one", "measured"]["status"] == "5 images"
     # Other pictures: what was measured before has no place in the table.
     (checkouts.root / "lq/e.png").unlink()
     assert main(checkouts.words("half", allow="missing")) == 0
