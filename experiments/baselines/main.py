@@ -1,5 +1,7 @@
 """From the words of the benchmark to its tables."""
 
+import hashlib
+import json
 import os
 import platform
 from collections.abc import Mapping
@@ -11,7 +13,7 @@ from typing import Any
 from experiments.baselines.methods import Method
 from experiments.baselines.options import allowed, check, chosen_methods
 from experiments.baselines.pictures import list_pictures
-from experiments.baselines.records import Record
+from experiments.baselines.records import FILE, Record, read_record
 from experiments.baselines.rendering import write_tables
 from experiments.baselines.running import given_images, run_method
 from experiments.baselines.runs import RESTORED, Run, Settings
@@ -47,16 +49,34 @@ def work(values: Mapping[str, Any]) -> list[str]:
             values["suite"],
             values["set"] or "",
             len(inputs),
+            _digest(inputs, values["reference"]),
             {key: asdict(measure) for key, measure in specification.items()},
             _machine(),
             datetime.now(UTC).isoformat(timespec="seconds"),
         )
+        _go_on(record, folder)
         for method in methods:
             record.add(method, _scored(method, inputs, folder, values, scoring))
             record.write(folder)
         return _closing(record, folder)
     finally:
         lock.release()
+
+
+def _digest(inputs: Mapping[str, Path], reference: str | None) -> str:
+    stamps = [[key, p.stat().st_size, p.stat().st_mtime_ns] for key, p in inputs.items()]
+    place = str(Path(reference).resolve()) if reference else ""
+    return hashlib.sha256(json.dumps([stamps, place]).encode()).hexdigest()[:16]
+
+
+def _go_on(record: Record, folder: Path) -> None:
+    """Keeps what other commands have put into the same folder."""
+    if not (folder / FILE).is_file():
+        return
+    before = read_record(folder / FILE)
+    if not record.take_over(before) and before.entries:
+        names = ", ".join(before.entries)
+        _tell(f"{folder} had a benchmark of other pictures or scores ({names}): begun anew.")
 
 
 def _from_disk(values: Mapping[str, Any]) -> list[str]:

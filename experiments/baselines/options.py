@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from experiments.baselines.methods import Method, changed, known_methods, shipped_methods, words_of
+from experiments.baselines.method_files import known_methods, shipped_methods, words_of
+from experiments.baselines.methods import Method, changed
 from experiments.baselines.paper import SETS
 from experiments.baselines.pictures import KINDS
 from experiments.cli.plain import Key

@@ -5,12 +5,13 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 _POLL_S = 0.01
+_WATCH_S = 30.0
 _PATIENCE_S = 5.0  # between the request to end and the end
 # Of our own environment; another interpreter must not see them.
 _OURS = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "PYTHONSTARTUP")
@@ -50,10 +51,12 @@ def run_process(
     timeout: float | None = None,
     *,
     foreign: bool = True,
+    watch: Callable[[float], None] | None = None,
 ) -> Finished:
     """Runs a command in ``folder``, its words and output appended to ``log``.
 
-    ``foreign``: it has an environment of its own and sees none of ours.
+    ``foreign``: it has an environment of its own and sees none of ours. ``watch`` is called with
+    the seconds so far, about twice a minute.
 
     It is the head of a process group of its own. When it ends, by itself, by ``timeout`` seconds or
     because this process is interrupted, the whole group is ended: nothing of it stays behind.
@@ -80,7 +83,7 @@ def run_process(
             except OSError as error:
                 return Finished(127, 0.0, False, f"{command[0]}: {error.strerror}")
             try:
-                timed_out = not _ended(process.pid, timeout)
+                timed_out = not _ended(process.pid, timeout, watch)
                 seconds = time.perf_counter() - start
             finally:
                 _end_group(process)
@@ -104,12 +107,16 @@ def _told_of_termination() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _ended(pid: int, timeout: float | None) -> bool:
+def _ended(pid: int, timeout: float | None, watch: Callable[[float], None] | None = None) -> bool:
     """Waits for the end but leaves the entry in the process table, so that its group stays ours."""
-    deadline = None if timeout is None else time.perf_counter() + timeout
+    start = watched = time.perf_counter()
     while os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is None:
-        if deadline is not None and time.perf_counter() > deadline:
+        now = time.perf_counter()
+        if timeout is not None and now - start > timeout:
             return False
+        if watch and now - watched > _WATCH_S:
+            watched = now
+            watch(now - start)
         time.sleep(_POLL_S)
     return True
 

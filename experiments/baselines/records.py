@@ -30,6 +30,7 @@ class Record:
         suite: Which figures.
         set: Of the suite real_world: wider, lfw or webphoto; empty otherwise.
         images: Number of inputs.
+        inputs: A digest of their names, sizes and times, and of the references' place.
         measures: Column -> ``{"text", "comparable"}``.
         machine: Where it was timed.
         created: ISO time.
@@ -40,6 +41,7 @@ class Record:
     suite: str
     set: str
     images: int
+    inputs: str = ""
     measures: dict[str, dict[str, Any]] = field(default_factory=dict)
     machine: str = ""
     created: str = ""
@@ -47,8 +49,19 @@ class Record:
     folder: Path | None = None
 
     def add(self, method: Method, run: Run) -> None:
-        """Takes a method's result in."""
+        """Takes a method's result in; one that is absent now keeps what it had."""
+        before = self.entries.get(method.key)
+        if before and before.run.scorable and run.state == "absent":
+            return
         self.entries[method.key] = Entry(method.name, method.steps, run)
+
+    def take_over(self, before: "Record") -> bool:
+        """Keeps the methods of an earlier record of the same pictures and measures; else False."""
+        names = ("suite", "set", "inputs", "measures")
+        if any(getattr(self, name) != getattr(before, name) for name in names):
+            return False
+        self.entries = dict(before.entries)
+        return True
 
     def write(self, folder: Path) -> None:
         """Writes ``benchmark.json``."""

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from experiments.baselines.methods import OURS, shipped_methods
+from experiments.baselines.method_files import OURS, shipped_methods
 from experiments.baselines.paper import Column, PublishedRow
 
 MEASURED, PUBLISHED, DIFFERENCE = "measured", "published", "difference"

@@ -18,6 +18,7 @@ from experiments.baselines.process import Finished, run_process
 from experiments.baselines.runs import LOG, RECORD, RESTORED, Run, Settings
 from osdface.errors import UserError
 from osdface.files import read_json, write_json
+from osdface.picture_reading import PICTURE_SUFFIXES
 
 Tell = Callable[[str], None]
 _WEIGHTS = (".pth", ".pt", ".ckpt", ".safetensors", ".pkl", ".bin")
@@ -67,8 +68,10 @@ def _run(
         command = method.command_line(staged, output)
         assert method.folder is not None
         log = folder / LOG
-        foreign = not method.is_ours
-        finished = run_process(command, method.folder, log, settings.timeout, foreign=foreign)
+        watch = _watcher(method.key, output, len(pictures), tell)
+        finished = run_process(
+            command, method.folder, log, settings.timeout, foreign=not method.is_ours, watch=watch
+        )
         if finished.failure:
             break
         if name == "one":
@@ -85,6 +88,19 @@ def _run(
             run.seconds_per_image = per_image
             run.loading_seconds = max(0.0, one.seconds - per_image)
     return run
+
+
+def _watcher(key: str, output: Path, wanted: int, tell: Tell) -> Callable[[float], None]:
+    """Tells how many pictures are there and how long the others will take."""
+
+    def watch(seconds: float) -> None:
+        there = sum(path.suffix.lower() in PICTURE_SUFFIXES for path in output.rglob("*"))
+        text = f"{key}: {there} of {wanted} pictures, {seconds:.0f} s spent"
+        if 0 < there < wanted:  # some methods write more than one file a picture
+            text += f", about {seconds / there * (wanted - there):.0f} s left"
+        tell(text)
+
+    return watch
 
 
 def _judged(outputs: Outputs, wanted: int, finished: Finished, settings: Settings) -> Run:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from datamodules.pairs import COUNTS
-from experiments.baselines.methods import OURS, shipped_methods
+from experiments.baselines.method_files import OURS, shipped_methods
 from experiments.baselines.paper import EXTRA, LAYOUTS, SOURCE, Column, published
 from experiments.baselines.records import Record, read_records
 from experiments.baselines.rows import MEASURED, Row, Table, paired_rows
@@ -50,7 +50,8 @@ def suite_table(records: Sequence[Record], which: str) -> Table:
     if stand_ins:
         title += f" (stand-in networks measured {', '.join(stand_ins)})"
         for row in rows.values():
-            row.note = f"{row.note} stand-in networks: {' '.join(stand_ins)}".strip()
+            parts = [row.note, f"stand-in networks: {' '.join(stand_ins)}" if row.values else ""]
+            row.note = "; ".join(part for part in parts if part)
     lines = paired_rows(published(which), rows.values(), columns)
     return Table(title, tuple(columns), lines, notes)
 

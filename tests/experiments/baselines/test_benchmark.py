@@ -90,6 +90,24 @@ def test_new_weights_or_inputs_are_run_anew(checkouts) -> None:
     assert len(checkouts.state("copies", "calls.txt")) == 3
 
 
+def test_methods_one_after_the_other_share_a_table(checkouts, capsys) -> None:
+    assert main(checkouts.words("copies")) == 0
+    assert main(checkouts.words("half", allow="missing")) == 0
+    table = rows(checkouts.root / "out")
+    assert table["The copies one", "measured"]["status"] == "5 images"
+    assert table["The half one", "measured"]["status"] == "3 of 5 images"
+    # Without the words about it a method is absent, and keeps the figures that it had.
+    words = [word for word in checkouts.words("copies") if not word.startswith("baseline.")]
+    assert main(words) == 0
+    table = rows(checkouts.root / "out")
+    assert table["The copies one", "measured"]["status"] == "5 images"
+    # Other pictures: what was measured before has no place in the table.
+    (checkouts.root / "lq/e.png").unlink()
+    assert main(checkouts.words("half", allow="missing")) == 0
+    assert "other pictures or scores (copies, half): begun anew" in capsys.readouterr().out
+    assert ("The copies one", "measured") not in rows(checkouts.root / "out")
+
+
 def test_differences_that_are_allowed_are_left_out(checkouts) -> None:
     assert main(checkouts.words("half", "size", allow="missing,size")) == 0
     table = rows(checkouts.root / "out")
@@ -105,8 +123,8 @@ def test_differences_that_are_allowed_are_left_out(checkouts) -> None:
 def test_loading_is_told_from_restoring(one, whole, expected, checkouts, monkeypatch) -> None:
     """Real processes whose clock is set: a busy machine must not decide this test."""
 
-    def clocked(command, folder, log, timeout=None, *, foreign=True):
-        done = run_process(command, folder, log, timeout, foreign=foreign)
+    def clocked(*args, **named):
+        done = run_process(*args, **named)
         calls = checkouts.state("copies", "calls.txt")
         return replace(done, seconds=whole if calls[-1] == "5" else one * len(calls) / 2)
 

@@ -6,14 +6,14 @@ from pathlib import Path
 import pytest
 import yaml
 
-from experiments.baselines.methods import (
+from experiments.baselines.method_files import (
     FOLDER,
     OURS,
-    changed,
     known_methods,
     read_method,
     shipped_methods,
 )
+from experiments.baselines.methods import changed
 from experiments.baselines.paper import published
 from experiments.restoring.options import parse_options
 from osdface.errors import UserError

@@ -57,6 +57,14 @@ def test_out_of_time_the_group_is_ended_even_if_it_refuses(tmp_path, monkeypatch
     assert gone(child_of(tmp_path))
 
 
+def test_whoever_watches_is_called_now_and_then(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr("experiments.baselines.process._WATCH_S", 0.1)
+    seen: list[float] = []
+    command = [sys.executable, "-c", "import time; time.sleep(0.6)"]
+    done = run_process(command, tmp_path, tmp_path / "log.txt", watch=seen.append)
+    assert done.status == 0 and seen == sorted(seen) and 1 <= len(seen) <= done.seconds / 0.1
+
+
 def test_how_it_failed_is_told(tmp_path) -> None:
     done = run(tmp_path, "print('loading'); raise RuntimeError('no GPU')")
     assert done.failure == "exit status 1: RuntimeError: no GPU"

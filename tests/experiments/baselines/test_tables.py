@@ -8,7 +8,7 @@ from dataclasses import asdict
 
 import pytest
 
-from experiments.baselines.methods import OURS, shipped_methods
+from experiments.baselines.method_files import OURS, shipped_methods
 from experiments.baselines.paper import LAYOUTS, SETS, published
 from experiments.baselines.records import Entry, Record, read_record, read_records
 from experiments.baselines.rendering import as_csv, escaped, latex, markdown
@@ -24,7 +24,9 @@ STAND_IN = {"text": "angle by tiny_b (stand-in)", "comparable": False}
 
 def record(images: int = 3000, **values: dict[str, float]) -> Record:
     measures = {"lpips": REAL, "deg": STAND_IN}
-    found = Record("celeba_test", "", images, measures, "a machine", "2026-01-01T00:00:00")
+    found = Record(
+        "celeba_test", "", images, "digest", measures, "a machine", "2026-01-01T00:00:00"
+    )
     for key, figures in values.items():
         method = shipped_methods()[key]
         run = Run("done", "", images, images, 0.5, 2.0, figures)

@@ -10,7 +10,7 @@ import pytest
 
 from osdface.errors import UserError
 from osdface.paths import find_weight
-from osdface.weights import download
+from osdface.weights import download, transfer
 from osdface.weights.download import fetch
 
 from .conftest import DATA
@@ -18,7 +18,7 @@ from .conftest import DATA
 
 @pytest.fixture(autouse=True)
 def no_pause(monkeypatch):
-    monkeypatch.setattr(download, "_PAUSE_S", 0.0)
+    monkeypatch.setattr(transfer, "PAUSE_S", 0.0)
 
 
 def files(root) -> list[str]:
