@@ -12,13 +12,16 @@ ROOT = Path(__file__).resolve().parents[3]
 
 def test_one_variant_fails_the_other_is_kept(tmp_path) -> None:
     """The cache is empty: stage 1 is trained by both processes too."""
+    # Missing files are told before anything starts; this one is there and turns out to be broken.
+    broken = tmp_path / "broken_network.safetensors"
+    broken.write_bytes(b"not tensors")
     words = fast_words(
         cache_dir=tmp_path / "cache",
         output_dir=tmp_path / "out",
         trainer="ddp_sim",
         variants="mse,full",
-        # Only "full" has the identity loss, so only it misses this file.
-        **{"scale.stage2.identity_loss": "no_such_network.safetensors"},
+        # Only "full" has the identity loss, so only it reads this file.
+        **{"scale.stage2.identity_loss": broken},
     )
     command = [sys.executable, "-m", "experiments.run", "experiment=ablation_losses", *words]
     run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=400)
@@ -27,6 +30,6 @@ def test_one_variant_fails_the_other_is_kept(tmp_path) -> None:
     status = {v: read_json(tmp_path / "out" / v / "status.json") for v in ("mse", "full")}
     assert status["mse"]["status"] == "finished"
     assert status["full"]["status"] == "failed"
-    assert "no_such_network" in status["full"]["reason"]
+    assert "broken_network" in status["full"]["reason"]
     table = (tmp_path / "out" / "ablation.csv").read_text()
     assert "mse,finished" in table and "full,failed" in table

@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[3]
 # What downloads by itself, into site-packages or a home folder, where nothing said where to.
 _DOWNLOADERS = re.compile(
     r"load_file_from_url|init_\w+_model\(|FaceRestoreHelper|load_state_dict_from_url|hub\.load"
-    r"|pretrained=True|lpips\.LPIPS\(|weights=\"|snapshot_download|hf_hub_download"
+    r"|pretrained=True|lpips\.LPIPS\(|weights=\"|(?:snapshot|hf_hub)_download\((?!.*local_files_only=True)"
 )
 
 
