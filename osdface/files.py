@@ -20,6 +20,13 @@ def _fsync(path: Path) -> None:
         os.close(descriptor)
 
 
+def _share(path: Path) -> None:
+    """Gives a file the permissions that the umask allows: safetensors writes for its owner alone."""
+    mask = os.umask(0o077)
+    os.umask(mask)
+    path.chmod(path.stat().st_mode | (0o666 & ~mask))
+
+
 @contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
     """Yields a temporary path beside ``path`` that is renamed onto it when the block succeeds.
@@ -33,6 +40,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     try:
         yield temporary
         _fsync(temporary)
+        _share(temporary)
         os.replace(temporary, path)
         _fsync(path.parent)
     finally:
@@ -53,6 +61,9 @@ def atomic_folder(path: str | Path, replace: bool = False) -> Iterator[Path]:
     temporary.mkdir()
     try:
         yield temporary
+        for file in temporary.rglob("*"):
+            if file.is_file():
+                _share(file)
         if replace and path.is_dir():
             os.replace(path, aside)
         try:
