@@ -21,7 +21,7 @@ def _fsync(path: Path) -> None:
 
 
 def _share(path: Path) -> None:
-    """Gives a file the permissions that the umask allows: safetensors writes for its owner alone."""
+    """Gives a file what the umask allows: safetensors writes for its owner alone."""
     mask = os.umask(0o077)
     os.umask(mask)
     path.chmod(path.stat().st_mode | (0o666 & ~mask))
