@@ -231,4 +231,6 @@ def save_base(base: DiffusionBase, folder: str | Path, half_unet: bool = False) 
     for part in ("vae", "unet"):
         config = read_json(folder / part / "config.json")
         config.pop("_name_or_path", None)  # a path of the machine that trained it
+        if config.get("_class_name") == "AutoencoderTiny":
+            config.pop("block_out_channels", None)  # it writes this one, then warns of it on reading
         write_json(folder / part / "config.json", config)
