@@ -19,7 +19,7 @@ from osdface.files import atomic_path
 SUFFIXES = (".safetensors", ".npz", ".pth", ".pt")
 
 
-@dataclass(frozen=True)
+@dataclass  # torchmetrics refuses frozen ones
 class FeatureStatistics:
     """Float64 moments of features.
 
@@ -115,8 +115,8 @@ def _pth(path: Path) -> FeatureStatistics:
     # BasicSR's files hold NumPy arrays; these names and no others may be called on reading.
     core = np.core if int(np.__version__.split(".")[0]) < 2 else np._core  # type: ignore[attr-defined]
     rebuild = core.multiarray._reconstruct  # type: ignore[attr-defined]
-    allowed = [
-        (rebuild, "numpy.core.multiarray._reconstruct"), (rebuild, "numpy._core.multiarray._reconstruct"),
+    allowed: list[Any] = [
+        *((rebuild, f"numpy.{name}.multiarray._reconstruct") for name in ("core", "_core")),
         np.ndarray, np.dtype, dtypes.Float64DType, dtypes.Float32DType,
     ]  # fmt: skip
     with torch.serialization.safe_globals(allowed):

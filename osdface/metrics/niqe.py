@@ -14,7 +14,7 @@ PARAMETERS = "niqe_pris_params.npz"
 
 
 class Niqe(NoReferenceMean):
-    """Mean NIQE of images (B, 3, H, W) in [-1, 1] of at least two blocks of 96 pixels; lower is better.
+    """Mean NIQE of images (B, 3, H, W) in [-1, 1], of two blocks of 96 pixels or more.
 
     sqrt((m - m0)^T ((C + C0) / 2)^+ (m - m0)) of mean m and covariance C of 36 features a block, of
     rounded BT.601 luma in [16, 235]. Computed in float64. Source: Mittal et al., *Making a

@@ -1,4 +1,4 @@
-"""The 36 features a block of NIQE: generalized Gaussians fitted to local contrast, at two scales."""
+"""NIQE's 36 features a block: generalized Gaussians fitted to local contrast, two scales."""
 
 import math
 from functools import cache
@@ -68,7 +68,8 @@ def _fit(blocks: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     x = blocks.flatten(2)
     squared = x.square()
     left, right = (
-        ((squared * side).sum(2) / side.sum(2)).sqrt() for side in ((x < 0).double(), (x > 0).double())
+        ((squared * side).sum(2) / side.sum(2)).sqrt()
+        for side in ((x < 0).double(), (x > 0).double())
     )
     g = left / right
     ratio = x.abs().mean(2).square() / squared.mean(2)

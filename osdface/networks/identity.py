@@ -82,8 +82,8 @@ def load_identity(spec: str, weights_dir: str | Path | None = None) -> IdentityE
 
     ``tiny_a`` and ``tiny_b`` are our stand-ins (two, so that the loss and the metric need not share
     one). ``arcface_ir_se50`` is facexlib's ArcFace, fed with the whole crop resized to 112: the
-    field crops nothing, although the network was trained on tighter crops. ``arcface_resnet18``, with
-    which the field measures Deg., gets the whole crop in gray at 128. ``mobilefacenet`` and
+    field crops nothing, although the network was trained on tighter crops. ``arcface_resnet18``,
+    with which the field measures Deg., gets the whole crop in gray at 128. ``mobilefacenet`` and
     ``w600k_mbf`` (scoring only) get ArcFace's own crop.
 
     Args:
@@ -107,8 +107,6 @@ def load_identity(spec: str, weights_dir: str | Path | None = None) -> IdentityE
         network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
         return IdentityEncoder(network, spec, prepare=ImageNetCrop())
     if spec == "w600k_mbf":
-        return IdentityEncoder(
-            OnnxNetwork(path), spec, prepare=ArcFaceCrop(), differentiable=False
-        )
+        return IdentityEncoder(OnnxNetwork(path), spec, prepare=ArcFaceCrop(), differentiable=False)
     name = spec if spec in _FILES else f"tiny identity of {path.name}"
     return IdentityEncoder(TinyIdentityNetwork.load(path), name, is_stand_in=True)
