@@ -39,7 +39,8 @@ def find_comparison(
     Raises:
         UserError: It is missing or no such thing, or there is none for a stand-in network.
     """
-    if given is None and not set(columns) & set(_TO_FURTHER):
+    needed = set(columns) & set(_TO_FURTHER)
+    if not needed and (given is None or "kid" not in columns):
         return Comparison()
     if given is None:
         if settings.features != INCEPTION:

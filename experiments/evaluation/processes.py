@@ -15,7 +15,6 @@ from typing import Any
 from tqdm import tqdm
 
 from experiments.evaluation.work import Measured, Plan, Worker
-from experiments.restoring.processes import named_device
 from osdface.devices import default_device
 from osdface.errors import UserError
 
@@ -55,6 +54,9 @@ def devices_of(device: str | None, processes: int) -> list[str]:
     Raises:
         UserError: There is no such device, or not so many GPUs.
     """
+    # Only here: the processes that share the images import this module too, in seconds.
+    from experiments.restoring.processes import named_device
+
     named, count = named_device(device)
     chosen = named or default_device()
     if chosen.type != "cuda" or processes == 1:
@@ -117,9 +119,10 @@ def _collected(processes: Any, results: Any, bar: Progress) -> list[Measured]:
             told = results.get(timeout=_POLL_S)
         except queue.Empty:
             if dead:
+                why = "its last lines stand above" if dead[0] > 0 else "memory may have run out"
                 raise UserError(
-                    f"A process ended with exit status {dead[0]}: its memory may not have "
-                    "sufficed; repeat the command to go on, with fewer processes= or batch=."
+                    f"A process ended with exit status {dead[0]}: {why}. What was measured is "
+                    "kept: repeat the command, with fewer processes= or batch=."
                 ) from None
             continue
         if isinstance(told, UserError):

@@ -76,7 +76,8 @@ class KernelDistance(Metric):
 
     def compute(self) -> float:
         """Returns the distance; UserError of fewer than two images."""
-        if not (self.features and self.references):
+        # A list, or a tensor where ranks were added up.
+        if not (len(self.features) and len(self.references)):
             raise UserError("KID needs images of both sets.")
         x, y = (_ordered(dim_zero_cat(each)) for each in (self.features, self.references))
         size = min(_KID_SIZE, len(x), len(y))

@@ -1,13 +1,13 @@
 """Facial landmark networks behind one interface: aligned faces to points at 512 pixels."""
 
 import importlib
+import pickle
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from osdface.checkpoints.pickles import load_pickle
 from osdface.errors import UserError
 from osdface.networks.alignment import resize
 from osdface.networks.onnx_network import OnnxNetwork
@@ -144,8 +144,9 @@ def load_landmarks(spec: str, weights_dir: str | Path | None = None) -> Landmark
     architecture = importlib.import_module("facexlib.alignment.awing_arch")
     hourglass = architecture.FAN(num_modules=4, num_landmarks=98, device="cpu")
     try:
-        hourglass.load_state_dict(load_pickle(path)["state_dict"])
-    except (RuntimeError, KeyError, TypeError) as error:
+        held = torch.load(path, map_location="cpu", weights_only=True)
+        hourglass.load_state_dict(held["state_dict"])
+    except (RuntimeError, KeyError, TypeError, EOFError, pickle.UnpicklingError) as error:
         raise UserError(f"{path} holds no weights of AWING's network.") from error
     name = "AWING's stacked hourglass, 98 points"
     return LandmarkNetwork(_Awing(hourglass), name, 98, "256, bilinear", False)
