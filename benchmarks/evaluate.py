@@ -1,16 +1,16 @@
 """Measuring restored images: ours against each library's own call, image by image.
 
     python -m benchmarks.evaluate
-    python -m benchmarks.evaluate --images 8 --weights-dir WEIGHTS
+    python -m benchmarks.evaluate --images 16 --kept
 
-The paired suite: PSNR, SSIM, LPIPS and DISTS on VGG16 with random weights of its size, and NIQE
-where ``--weights-dir`` has its parameters. The other way reads both images for every figure, as
-each library's own script does: OpenCV's PSNR, torchmetrics' SSIM, lpips.LPIPS, and torchmetrics' DISTS.
-Its DISTS builds a new network on every call; with ``--kept`` one is kept, which is kinder to it
-than its own call. Both ways are timed in turns, on the same threads.
+PSNR, SSIM, LPIPS and DISTS on a VGG16 of random weights. The other way reads both images for every
+figure, as each library's own script does: OpenCV's PSNR, torchmetrics' SSIM, lpips.LPIPS, and
+torchmetrics' DISTS, whose own call builds VGG16 anew and reads its file. With ``--kept`` that network
+is built once, which is kinder. One run each, same threads; ours includes loading its networks.
 """
 
 import argparse
+import importlib
 import tempfile
 import time
 import types
@@ -23,9 +23,9 @@ import cv2
 import lpips
 import numpy as np
 import torch
+import torchvision
 from PIL import Image
 from torch import Tensor, nn
-from torchmetrics.functional.image import dists as dists_module
 from torchmetrics.functional.image import structural_similarity_index_measure
 
 from benchmarks.timing import machine
@@ -35,6 +35,7 @@ from experiments.evaluation.planning import Comparison, make_plan
 from osdface.metrics.suites import SuiteSettings
 from osdface.networks.vgg16 import VGG16Trunk
 
+dists_module: Any = importlib.import_module("torchmetrics.functional.image.dists")
 RESOLUTION = 512
 
 
@@ -56,22 +57,37 @@ def _read(path: Path) -> Tensor:
     return torch.from_numpy(array.transpose(2, 0, 1).copy())[None].float() / 255
 
 
+def _features() -> nn.Sequential:
+    """Layers as torchvision's: activations in place."""
+    return torchvision.models.vgg16(weights=None, init_weights=False).features
+
+
+def save_weights(trunk: VGG16Trunk, path: Path) -> None:
+    """Writes a file of torchvision's layout and size with the trunk's weights."""
+    whole = torchvision.models.vgg16(weights=None, init_weights=False).state_dict()
+    torch.save(whole | trunk.state_dict(), path)
+
+
 class LibraryWay:
     """One figure after the other, image by image, each by its library's own call."""
 
-    def __init__(self, trunk: VGG16Trunk, kept: bool) -> None:
+    def __init__(self, trunk: VGG16Trunk, file: Path, kept: bool) -> None:
         layers = nn.Sequential(*trunk.features, nn.MaxPool2d(2))
-        self.fake = types.SimpleNamespace(
-            vgg16=lambda **_: types.SimpleNamespace(features=layers)
-        )
+        self.fake = types.SimpleNamespace(vgg16=lambda **_: types.SimpleNamespace(features=layers))
+        self.file = file
         with mock.patch.object(lpips.pretrained_networks, "tv", self.fake):
             self.lpips = lpips.LPIPS(net="vgg", pnet_rand=True, verbose=False).eval()
-        self.network = dists_module.DISTSNetwork
         self.kept = self._build() if kept else None
 
     def _build(self) -> nn.Module:
-        with mock.patch("torchvision.models.vgg16", self.fake.vgg16):
-            return self.network(load_weights=True).eval()
+        with mock.patch.object(dists_module, "vgg16", self._vgg16):
+            return dists_module.DISTSNetwork(load_weights=True).eval()
+
+    def _vgg16(self, **_: Any) -> nn.Module:
+        """torchvision's with the file's weights, as it builds it, but without asking the hub."""
+        network = torchvision.models.VGG(_features(), init_weights=False)
+        network.load_state_dict(torch.load(self.file, map_location="cpu", weights_only=True))
+        return network
 
     def __call__(self, folder: Path) -> dict[str, float]:
         measured: dict[str, Callable[[Path, Path], float]] = {
@@ -83,7 +99,9 @@ class LibraryWay:
         names = sorted(path.name for path in (folder / "hq").iterdir())
         with torch.inference_mode():
             return {
-                key: float(np.mean([one(folder / "restored" / n, folder / "hq" / n) for n in names]))
+                key: float(
+                    np.mean([one(folder / "restored" / n, folder / "hq" / n) for n in names])
+                )
                 for key, one in measured.items()
             }
 
@@ -121,14 +139,15 @@ def main(argv: list[str] | None = None) -> None:
     if min(arguments.images, arguments.batch) < 1:
         parser.error("--images and --batch are at least 1")
     torch.manual_seed(0)
-    print(f"{machine(torch.device('cpu'))}; torch {torch.__version__}, {torch.get_num_threads()} threads")
+    where = machine(torch.device("cpu"))
+    print(f"{where}; torch {torch.__version__}, {torch.get_num_threads()} threads")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         make_images(folder, arguments.images)
         trunk = VGG16Trunk("max").eval()
-        torch.save(trunk.state_dict(), folder / "random.pth")
+        save_weights(trunk, folder / "random.pth")
         settings = SuiteSettings(perceptual=str(folder / "random.pth"))
-        theirs = LibraryWay(trunk, arguments.kept)
+        theirs = LibraryWay(trunk, folder / "random.pth", arguments.kept)
         ways: dict[str, Any] = {
             "library": lambda: theirs(folder),
             "ours": lambda: our_way(folder, settings, arguments.batch),

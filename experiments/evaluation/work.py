@@ -1,6 +1,6 @@
 """What each process does: its share of the images, decoded once, measured in batches."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -98,9 +98,11 @@ class Worker:
     def __init__(self, plan: Plan, rank: int = 0, world: int = 1) -> None:
         self.plan, self.rank, self.world = plan, rank, world
         self.device = torch.device(plan.device)
-        self.suite = build_suite(plan.columns, plan.settings).to(self.device)
+        # Convolutions of the CPU take a third less in this layout.
+        layout = {"device": self.device, "memory_format": torch.channels_last}
+        self.suite = build_suite(plan.columns, plan.settings).to(**layout)
         network = build_features(plan.columns, plan.settings)
-        self.network = network.to(self.device) if network else None
+        self.network = network.to(**layout) if network else None
         self.figures = FigureCache(plan.cache, self.suite.specification())
         self.result = Measured()
         self.means = _Means(self.suite.names)
@@ -179,7 +181,7 @@ class Worker:
 
     def _measure(self, group: list[_Pending]) -> None:
         pairs = zip(*(pending.images for pending in group), strict=True)
-        stacked = [torch.stack(each).to(self.device) for each in pairs]
+        stacked = [self._batch(each) for each in pairs]
         lacking = {name for name in self.suite.names for p in group if name not in p.figures}
         if lacking:
             target = stacked[1] if len(stacked) > 1 else None
@@ -192,6 +194,9 @@ class Worker:
             self._extract([p.hashes[which] for p in group], stacked[which])
         for pending in group:
             self._count(pending.item, pending.figures, pending.hashes)
+
+    def _batch(self, images: Sequence[Tensor]) -> Tensor:
+        return torch.stack(list(images)).to(self.device, memory_format=torch.channels_last)
 
     def _extract(self, hashes: list[str], images: Tensor) -> None:
         lacking = {key: i for i, key in enumerate(hashes) if self.features.get(key) is None}
@@ -231,7 +236,7 @@ class Worker:
                 data = path.read_bytes()
                 key = digest(data)
                 if self.features.get(key) is None:
-                    self._extract([key], _decoded(data, path)[None].to(self.device))
+                    self._extract([key], self._batch([_decoded(data, path)]))
                 keys.append(key)
             except (UnreadablePicture, OSError) as error:
                 self.result.unreadable.append(str(error))
