@@ -5,8 +5,8 @@
 
 PSNR, SSIM, LPIPS and DISTS on a VGG16 of random weights. The other way reads both images for every
 figure, as each library's own script does: OpenCV's PSNR, torchmetrics' SSIM, lpips.LPIPS, and
-torchmetrics' DISTS, whose own call builds VGG16 anew and reads its file. With ``--kept`` that network
-is built once, which is kinder. One run each, same threads; ours includes loading its networks.
+torchmetrics' DISTS, whose own call builds VGG16 anew and reads its file. With ``--kept`` it is
+built once, which is kinder. One run each, same threads; ours includes loading its networks.
 """
 
 import argparse

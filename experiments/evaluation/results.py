@@ -19,6 +19,7 @@ from osdface.metrics.suites import HIGHER
 from osdface.picture_reading import read_picture
 
 ROWS, SUMMARY, TEXT = "metrics.csv", "summary.json", "summary.md"
+WORST, BEST = "worst.png", "best.png"
 
 
 @dataclass
@@ -119,13 +120,13 @@ def write_grids(
         ranked.reverse()
     mark = " (stand-in)" if column in evaluation.stand_ins else ""
     written = []
-    for name, keys in (("worst", ranked[:count]), ("best", ranked[::-1][:count])):
+    for name, keys in ((WORST, ranked[:count]), (BEST, ranked[::-1][:count])):
         chosen = [by_key[key] for key in keys]
         pictures = [(f"restored, by {column}{mark}", [_pixels(i.restored) for i in chosen])]
         if all(item.reference for item in chosen):
             pictures.append(("original", [_pixels(i.reference) for i in chosen]))
         labels = [f"{figures[key]:.4g} {key}" for key in keys]
-        written.append(folder / f"{name}.png")
+        written.append(folder / name)
         save_picture(written[-1], draw_grid(pictures, row_labels=labels))
     return written
 

@@ -17,7 +17,7 @@ from experiments.evaluation.planning import (
     make_plan,
     specified,
 )
-from experiments.evaluation.processes import measure
+from experiments.evaluation.processes import devices_of, measure
 from osdface.errors import UserError
 from osdface.metrics.suites import OF_SETS, SUITES, SuiteSettings, chosen
 
@@ -97,6 +97,7 @@ def measures(suite: str, settings: ScoringSettings | None = None) -> dict[str, M
     """
     settings = settings or ScoringSettings()
     columns, networks = settings.columns(suite), settings.networks()
+    devices_of(settings.device, 1)
     comparison = find_comparison(columns, settings.fid_reference, networks)
     found = specified(columns, networks, comparison, suite == "celeba_test")
     return {name: Measure(each.text(), each.comparable) for name, each in found.items()}

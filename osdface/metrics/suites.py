@@ -2,6 +2,8 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -22,6 +24,7 @@ from osdface.networks.features import FeatureNetwork, find_features, load_featur
 from osdface.networks.identity import find_identity, load_identity
 from osdface.networks.landmarks import find_landmarks, load_landmarks
 from osdface.networks.perceptual import find_trunk, load_trunk
+from osdface.networks.trunk import PerceptualTrunk
 from osdface.paths import find_weight
 
 # Columns of the paper's tables 1 and 2 (per set), and what can be measured beside them.
@@ -172,13 +175,28 @@ def build_features(names: Sequence[str], settings: SuiteSettings) -> FeatureNetw
     return load_features(settings.features, settings.weights_dir)
 
 
+@cache
+def _trunk(spec: str, weights_dir: str | None, pooling: str) -> PerceptualTrunk:
+    """Read once: files of half a gigabyte serve a specification and several methods."""
+    return load_trunk(spec, weights_dir, pooling)
+
+
+@cache
+def _digest(path: Path, changed: int) -> str:
+    return sha256_file(path)
+
+
+def _sha256(path: Path) -> str:
+    return _digest(path, path.stat().st_mtime_ns)
+
+
 def _similarity(names: Sequence[str], settings: SuiteSettings) -> PerceptualSimilarity:
     lpips = dists = None
     if "lpips" in names:
         trunk = settings.lpips or settings.perceptual
-        lpips = LPIPS(load_trunk(trunk, settings.weights_dir, "max"))
+        lpips = LPIPS(_trunk(trunk, settings.weights_dir, "max"))
     if "dists" in names:
-        dists = DISTS(load_trunk(settings.perceptual, settings.weights_dir, "l2"))
+        dists = DISTS(_trunk(settings.perceptual, settings.weights_dir, "l2"))
     if settings.lpips not in (None, settings.perceptual) and lpips and dists:
         return _Apart(lpips, dists)
     return PerceptualSimilarity(lpips, dists)
@@ -202,8 +220,8 @@ def _pixels(name: str, settings: SuiteSettings) -> Specification:
 
 def _perceptual(name: str, settings: SuiteSettings) -> Specification:
     spec = (name == "lpips" and settings.lpips) or settings.perceptual
-    trunk = load_trunk(spec, settings.weights_dir, "max" if name == "lpips" else "l2")
-    digest = sha256_file(find_trunk(spec, settings.weights_dir))
+    trunk = _trunk(spec, settings.weights_dir, "max" if name == "lpips" else "l2")
+    digest = _sha256(find_trunk(spec, settings.weights_dir))
     tuned = hasattr(trunk, "taps")  # VGG16 and AlexNet have released weights of their channels
     heads = {"lpips": "heads 0.1 of lpips", "dists": "alpha and beta of torchmetrics' copy"}
     found = Specification(
@@ -216,7 +234,7 @@ def _perceptual(name: str, settings: SuiteSettings) -> Specification:
 
 def _identity(name: str, settings: SuiteSettings) -> Specification:
     spec = settings.identity
-    digest = sha256_file(find_identity(spec, settings.weights_dir))
+    digest = _sha256(find_identity(spec, settings.weights_dir))
     ours = spec == "arcface_resnet18"
     known = {
         "arcface_resnet18": ("gray in [-1, 1]", "128, bilinear"),
@@ -233,7 +251,7 @@ def _identity(name: str, settings: SuiteSettings) -> Specification:
 
 
 def _landmarks(name: str, settings: SuiteSettings) -> Specification:
-    digest = sha256_file(find_landmarks(settings.landmarks, settings.weights_dir))
+    digest = _sha256(find_landmarks(settings.landmarks, settings.weights_dir))
     network = load_landmarks(settings.landmarks, settings.weights_dir)
     return Specification(
         "mean distance of landmarks in pixels at 512", network.name, digest, "", "RGB",
@@ -243,19 +261,19 @@ def _landmarks(name: str, settings: SuiteSettings) -> Specification:
 
 
 def _niqe(name: str, settings: SuiteSettings) -> Specification:
-    digest = sha256_file(find_weight(PARAMETERS, settings.weights_dir))
+    digest = _sha256(find_weight(PARAMETERS, settings.weights_dir))
     what = "NIQE, blocks of 96, published pristine parameters"
     return Specification(what, weights=digest, colour="BT.601 luma in [16, 235], rounded")
 
 
 def _quality(name: str, settings: SuiteSettings) -> Specification:
-    digest = sha256_file(find_quality(name, settings.weights_dir))
+    digest = _sha256(find_quality(name, settings.weights_dir))
     labels = {"musiq": "MUSIQ (KonIQ)", "maniqa": "MANIQA (KonIQ)", "clipiqa": "CLIP-IQA (RN50)"}
     return Specification(labels[name], name, digest, resize="pyiqa's", library=library("pyiqa"))
 
 
 def _of_sets(name: str, settings: SuiteSettings) -> Specification:
-    digest = sha256_file(find_features(settings.features, settings.weights_dir))
+    digest = _sha256(find_features(settings.features, settings.weights_dir))
     network = load_features(settings.features, settings.weights_dir)
     what = "KID, unbiased, 100 subsets of at most 1,000" if name == "kid" else "FID, float64"
     package = "torch-fidelity" if not network.is_stand_in else "torchmetrics"

@@ -35,8 +35,9 @@ def test_mobilefacenet_separates_same_from_different_people(shared_data) -> None
     rates = []
     for chosen_by, told in (halves, halves[::-1]):
         candidates = np.linspace(-1, 1, 2001)
-        threshold = max(candidates, key=lambda c: accuracy(*chosen_by, c))
-        rates.append(accuracy(*told, threshold))
+        found = np.array([accuracy(*chosen_by, c) for c in candidates])
+        best = candidates[found > found.max() - 1e-3]  # a plateau: its middle, not its edge
+        rates.append(accuracy(*told, best.mean()))
     assert np.mean(rates) > 0.99
 
 
