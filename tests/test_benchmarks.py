@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 
-from benchmarks import embedder, restore, stage1_step, train_step
+from benchmarks import embedder, evaluate, restore, stage1_step, train_step
 from benchmarks.plain_stage2 import PlainStage2
 from benchmarks.released_way import ReleasedWay
 from benchmarks.restore_parts import counted_gmacs
@@ -140,3 +140,16 @@ def test_stage_2_step_prints_its_tables(capsys) -> None:
     off, both = (row.split(" | ") for row in capsys.readouterr().out.splitlines()[-2:])
     assert (off[1], off[3]) == ("off", "1.00") and both[1] == "checkpointing, both"
     assert float(both[4].rstrip(" |")) < float(off[4].rstrip(" |"))
+
+
+@pytest.mark.slow
+def test_evaluate_gives_the_libraries_figures(capsys) -> None:
+    evaluate.main(["--images", "1", "--batch", "1"])
+    lines = capsys.readouterr().out.splitlines()
+    library, ours = (
+        list(map(float, row.strip("|").split(" | ")[2:]))
+        for name in ("| library", "| ours")
+        for row in (next(line for line in lines if line.startswith(name)).strip("| "),)
+    )
+    assert ours == pytest.approx(library, abs=2e-6)
+    assert lines[-1].startswith("ratio ")

@@ -13,6 +13,7 @@ from experiments import (
     complexity,
     convert,
     demo,
+    evaluate,
     export,
     make_shards,
     make_test_set,
@@ -30,11 +31,12 @@ ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
 # Commands of their own, by the module that is run.
 PLAIN = {f"experiments.{each.__name__.rpartition('.')[2]}": each.KEYS for each in (
-    benchmark, complexity, convert, demo, export, make_shards, make_test_set, report, weights
+    benchmark, complexity, convert, demo, evaluate, export, make_shards, make_test_set,
+    report, weights,
 )}  # fmt: skip
 # The pages of commands whose keys other commands have too.
 OWN_PAGES = {"weights": "experiments.weights", "adding-a-baseline": "experiments.benchmark",
-             "demo": "experiments.demo"}  # fmt: skip
+             "demo": "experiments.demo", "evaluation": "experiments.evaluate"}  # fmt: skip
 PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
 # A page may also name a file that a run writes: its name then stands in one of these packages.
 WRITERS = ["experiments", "callbacks", "osdface", "datamodules"]

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.baselines.methods import Method
-from experiments.baselines.options import allowed, check, chosen_methods
+from experiments.baselines.options import allowed, check, chosen_methods, listed
 from experiments.baselines.pictures import list_pictures
 from experiments.baselines.records import FILE, Record, read_record
 from experiments.baselines.rendering import write_tables
@@ -22,6 +22,8 @@ from experiments.cli.lock import FolderLock
 from experiments.evaluation.scoring import ScoringSettings, measures, score
 from osdface.devices import default_device
 from osdface.errors import UserError
+
+SCORES = ".scores"  # figures of images that were scored before
 
 
 def work(values: Mapping[str, Any]) -> list[str]:
@@ -93,7 +95,12 @@ def _scoring(values: Mapping[str, Any]) -> ScoringSettings:
         return None if values[key] == "none" else values[key]
 
     return ScoringSettings(
-        named("perceptual"), named("identity"), values["weights_dir"], values["device"]
+        *map(named, ("perceptual", "identity", "landmarks", "features")),
+        weights_dir=values["weights_dir"],
+        device=values["device"],
+        metrics=tuple(listed(values["metrics"])) if values["metrics"] else None,
+        fid_reference=values["fid_reference"],
+        cache=str(Path(values["output_dir"]).expanduser().absolute() / SCORES),
     )
 
 

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from osdface.losses.perceptual import PerceptualLoss, require_pooling, wheel_file
+from osdface.networks.alexnet import AlexNetTrunk
 from osdface.networks.trunk import PerceptualTrunk
 from osdface.networks.vgg16 import VGG16_CHANNELS
 
@@ -12,8 +13,8 @@ class LPIPS(PerceptualLoss):
     """LPIPS on any trunk: the weighted squared difference of channel-normalised features.
 
     Sum over stages of the mean over places of sum_c w_c (x_c / |x| - y_c / |y|)^2. Source: Zhang et
-    al., equation 1, with the released heads (version 0.1) for VGG16 trunks; for all others every
-    channel counts 1 / number of stages, so that the value lies in [0, 2].
+    al., equation 1, with the released heads (version 0.1) for VGG16 and AlexNet trunks; for all
+    others every channel counts 1 / number of stages, so that the value lies in [0, 2].
 
     Args:
         trunk: A feature trunk; VGG16 must have max pooling.
@@ -27,9 +28,9 @@ class LPIPS(PerceptualLoss):
         heads = [torch.full((channels,), 1 / stages) for channels in trunk.channels]
         if trunk.channels == VGG16_CHANNELS:
             require_pooling(trunk, "max", "LPIPS")
-            file = wheel_file("lpips", "weights/v0.1/vgg.pth")
-            released = torch.load(file, map_location="cpu", weights_only=True)
-            heads = [released[f"lin{stage}.model.1.weight"].flatten() for stage in range(stages)]
+            heads = _released("vgg")
+        elif isinstance(trunk, AlexNetTrunk):
+            heads = _released("alex")
         self.set_weights(heads)
 
     def set_weights(self, heads: list[Tensor]) -> None:
@@ -44,6 +45,12 @@ class LPIPS(PerceptualLoss):
             squared = (_unit(x) - _unit(y)).square().mean((2, 3))
             terms.append(squared @ self.get_buffer(f"head{stage}"))
         return torch.stack(terms).sum(0)
+
+
+def _released(network: str) -> list[Tensor]:
+    file = wheel_file("lpips", f"weights/v0.1/{network}.pth")
+    released = torch.load(file, map_location="cpu", weights_only=True)
+    return [released[f"lin{stage}.model.1.weight"].flatten() for stage in range(len(released))]
 
 
 def _unit(x: Tensor) -> Tensor:

@@ -17,9 +17,13 @@ class PerImageMean(Metric):
 
     Args:
         names: Names of the figures, in the order of the result.
+
+    Attributes:
+        needs_target: Whether an original is needed.
     """
 
     full_state_update = False
+    needs_target = True
     total: Tensor
     images: Tensor
 
@@ -45,10 +49,13 @@ class PerImageMean(Metric):
                 f"Restored images {tuple(restored.shape)} and targets {tuple(target.shape)} differ "
                 "in shape: metrics compare images of one size."
             )
-        figures = self.per_image(restored.float(), target.float())
+        self.add(self.per_image(restored.float(), target.float()))
+
+    def add(self, figures: dict[str, Tensor]) -> None:
+        """Adds figures that :meth:`per_image` gave, now or in an earlier run; name -> (B,)."""
         sums = [figures[name].double().sum() for name in self.names]
         self.total += torch.stack(sums).to(self.total.device)
-        self.images += len(restored)
+        self.images += len(figures[self.names[0]])
 
     def compute(self) -> dict[str, float]:
         """Returns the mean over all images, name -> number; UserError without any image."""

@@ -4,7 +4,6 @@ import difflib
 import importlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +11,9 @@ from torch.nn import functional as F
 
 from osdface.errors import UserError
 from osdface.networks.alignment import ArcFaceCrop, resize
+from osdface.networks.arcface_resnet18 import ArcFaceResNet18, GrayResize
 from osdface.networks.mobilefacenet import ImageNetCrop, MobileFaceNet
+from osdface.networks.onnx_network import OnnxNetwork
 from osdface.networks.tiny_identity import TinyIdentityNetwork
 from osdface.paths import find_weight
 
@@ -20,6 +21,7 @@ _FILES = {
     "tiny_a": "shipped:identity_a.safetensors",
     "tiny_b": "shipped:identity_b.safetensors",
     "arcface_ir_se50": "recognition_arcface_ir_se50.pth",
+    "arcface_resnet18": "arcface_resnet18.pth",
     "mobilefacenet": "mobilefacenet_foamliu.pt",
     "w600k_mbf": "w600k_mbf.onnx",
 }
@@ -67,42 +69,6 @@ class _Resize(nn.Module):
         return resize(x, self.size)
 
 
-class _OnnxNetwork(nn.Module):
-    """Scores with onnxruntime on the CPU, without gradient.
-
-    RGB (B, 3, 112, 112) in [-1, 1] -> (B, D).
-    """
-
-    def __init__(self, path: Path) -> None:
-        super().__init__()
-        self.path = path
-        self.session = self._open()
-
-    def _open(self) -> Any:
-        try:
-            runtime = importlib.import_module("onnxruntime")
-        except ImportError:
-            raise UserError(
-                "The identity network w600k_mbf needs onnxruntime: pip install onnxruntime."
-            ) from None
-        options = runtime.SessionOptions()
-        options.log_severity_level = 3  # it warns of every batch larger than the exported one
-        return runtime.InferenceSession(str(self.path), options, providers=["CPUExecutionProvider"])
-
-    def __getstate__(self) -> dict[str, Any]:
-        # A session cannot be copied, and metrics are.
-        return {key: value for key, value in self.__dict__.items() if key != "session"}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)
-        self.session = self._open()
-
-    def forward(self, x: Tensor) -> Tensor:
-        name = self.session.get_inputs()[0].name
-        images = x.detach().float().cpu().numpy()
-        return torch.from_numpy(self.session.run(None, {name: images})[0]).to(x)
-
-
 def find_identity(spec: str, weights_dir: str | Path | None = None) -> Path:
     """Returns the weight file of a network; raises UserError like :func:`load_identity`."""
     if spec not in _FILES and Path(spec).suffix != ".safetensors":
@@ -116,7 +82,8 @@ def load_identity(spec: str, weights_dir: str | Path | None = None) -> IdentityE
 
     ``tiny_a`` and ``tiny_b`` are our stand-ins (two, so that the loss and the metric need not share
     one). ``arcface_ir_se50`` is facexlib's ArcFace, fed with the whole crop resized to 112: the
-    field crops nothing, although the network was trained on tighter crops. ``mobilefacenet`` and
+    field crops nothing, although the network was trained on tighter crops. ``arcface_resnet18``,
+    with which the field measures Deg., gets the whole crop in gray at 128. ``mobilefacenet`` and
     ``w600k_mbf`` (scoring only) get ArcFace's own crop.
 
     Args:
@@ -132,13 +99,14 @@ def load_identity(spec: str, weights_dir: str | Path | None = None) -> IdentityE
         network = facexlib.Backbone(50, 0.6, "ir_se")
         network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
         return IdentityEncoder(network, spec, prepare=_Resize(112))
+    if spec == "arcface_resnet18":
+        released = torch.load(path, map_location="cpu", weights_only=True)
+        return IdentityEncoder(ArcFaceResNet18.from_released(released), spec, prepare=GrayResize())
     if spec == "mobilefacenet":
         network = MobileFaceNet()
         network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
         return IdentityEncoder(network, spec, prepare=ImageNetCrop())
     if spec == "w600k_mbf":
-        return IdentityEncoder(
-            _OnnxNetwork(path), spec, prepare=ArcFaceCrop(), differentiable=False
-        )
+        return IdentityEncoder(OnnxNetwork(path), spec, prepare=ArcFaceCrop(), differentiable=False)
     name = spec if spec in _FILES else f"tiny identity of {path.name}"
     return IdentityEncoder(TinyIdentityNetwork.load(path), name, is_stand_in=True)

@@ -1,9 +1,10 @@
-"""The feature trunks of the perceptual losses by name: VGG16, or our stand-in for it."""
+"""The feature trunks of the perceptual losses by name: VGG16, AlexNet, our stand-in."""
 
 import difflib
 from pathlib import Path
 
 from osdface.errors import UserError
+from osdface.networks.alexnet import AlexNetTrunk
 from osdface.networks.storage import read_metadata
 from osdface.networks.tiny_perceptual import TinyPerceptualNetwork
 from osdface.networks.trunk import PerceptualTrunk
@@ -12,6 +13,7 @@ from osdface.paths import find_weight
 
 _FILES = {
     "tiny": "shipped:perceptual.safetensors",
+    "alex": "alexnet-owt-7be5be79.pth",
     "vgg16": "vgg16-397923af.pth",
     "vgg16_hed": "vgg16_hed_features_fp16.safetensors",
 }
@@ -31,7 +33,7 @@ def load_trunk(
     """Returns a frozen trunk in eval mode.
 
     Args:
-        spec: ``tiny``, ``vgg16``, ``vgg16_hed``, or a weight file.
+        spec: ``tiny``, ``vgg16``, ``vgg16_hed``, ``alex`` (LPIPS alone), or a weight file.
         weights_dir: Where the file is looked for (see :func:`osdface.paths.find_weight`).
         pooling: ``l2`` for DISTS, ``max`` for LPIPS; the tiny trunk has ``l2`` only.
 
@@ -42,6 +44,8 @@ def load_trunk(
     trunk: PerceptualTrunk
     if path.suffix == ".safetensors" and read_metadata(path).get("architecture"):
         trunk = TinyPerceptualNetwork.load(path)
+    elif spec == "alex":
+        trunk = AlexNetTrunk.load(path)
     else:
         trunk = VGG16Trunk.load(path, pooling)
     return trunk.requires_grad_(False).eval()

@@ -35,14 +35,24 @@ class VGG16Trunk(PerceptualTrunk):
             self.taps.append(len(layers) - 1)
         self.features = nn.Sequential(*layers)
 
-    def forward(self, x: Tensor) -> list[Tensor]:
+    def first_stage(self, x: Tensor) -> Tensor:
+        """Returns relu1_2, before which nothing depends on the pooling."""
         x = self.normalise(x.flip(1) if self.bgr else x)
-        features = []
-        for index, layer in enumerate(self.features):
+        for layer in self.features[: self.taps[0] + 1]:
             x = layer(x)
+        return x
+
+    def from_first(self, first: Tensor) -> list[Tensor]:
+        """Returns all features, given those of the first stage."""
+        features, x = [first], first
+        for index in range(self.taps[0] + 1, len(self.features)):
+            x = self.features[index](x)
             if index in self.taps:
                 features.append(x)
         return features
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        return self.from_first(self.first_stage(x))
 
     @classmethod
     def load(cls, path: str | Path, pooling: str = "l2") -> "VGG16Trunk":

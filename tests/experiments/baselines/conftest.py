@@ -107,8 +107,7 @@ class Checkouts:
             "input": self.root / "lq",
             "reference": self.root / "hq",
             "output_dir": self.root / "out",
-            "perceptual": "none",
-            "identity": "none",
+            "metrics": "psnr,ssim",
             "device": "cpu",
             "timing": "false",
         }

@@ -168,7 +168,8 @@ def test_images_that_are_there_are_scored_and_stay_as_they_are(checkouts, pictur
 
 def test_the_real_world_suite_keeps_its_sets_apart(checkouts) -> None:
     words = [w for w in checkouts.words("copies") if not w.startswith("reference=")]
-    words = [*words, "suite=real_world"]
+    words = [*words, "suite=real_world", "metrics=fid", "features=tiny"]
+    words.append(f"fid_reference={checkouts.root / 'hq'}")
     for name in ("wider", "lfw"):
         assert main([*words, f"set={name}", f"output_dir={checkouts.root / 'sets' / name}"]) == 0
     assert main(["table=2", f"runs={checkouts.root / 'sets'}"]) == 0
@@ -205,7 +206,7 @@ def test_our_own_model_is_a_row(checkouts) -> None:
         (["runs=."], "runs= belongs to table="),
         (["table=1", "runs=lq"], "no benchmark.json of suite=celeba_test"),
         (["table=ablation_losses", "runs=lq"], "holds no variants"),
-        (["perceptual=vgg16", "weights_dir=lq"], "download=vgg16-397923af.pth weights_dir=lq"),
+        (["metrics=lpips", "weights_dir=lq"], "download=vgg16-397923af.pth weights_dir=lq"),
         (["device=cupa"], "There is no device 'cupa'"),
         (["reference=one"], "reference= lacks b, c, d, e"),
     ],

@@ -1,6 +1,7 @@
 """The seam: figures of two folders against naive ones, and what they were measured by."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,8 +13,10 @@ from experiments.evaluation.scoring import ScoringSettings, measures, score
 from osdface.errors import UserError
 from osdface.networks.identity import load_identity
 
-TINY = ScoringSettings("tiny", "tiny_b", device="cpu")
-BARE = ScoringSettings(None, None, device="cpu")
+TINY = ScoringSettings(
+    "tiny", "tiny_b", device="cpu", metrics=("psnr", "ssim", "lpips", "dists", "deg")
+)
+BARE = ScoringSettings(device="cpu", metrics=("psnr", "ssim"))
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +58,14 @@ def test_figures_against_naive_ones(folders) -> None:
     assert same["psnr"] == 100 and same["lpips"] == 0 and same["deg"] == pytest.approx(0, abs=1e-3)
 
 
+def test_distances_of_sets_and_what_is_kept(folders, tmp_path) -> None:
+    settings = replace(TINY, features="tiny", metrics=("fid_hq",), cache=str(tmp_path / "kept"))
+    settings = replace(settings, fid_reference=None)
+    first = score(folders / "restored", folders / "hq", "celeba_test", settings)
+    assert first["fid_hq"] > 0 and list((tmp_path / "kept").rglob("*.safetensors"))
+    assert score(folders / "restored", folders / "hq", "celeba_test", settings) == first
+
+
 def test_stand_ins_are_named_and_not_comparable() -> None:
     found = measures("celeba_test", TINY)
     assert {key: measure.comparable for key, measure in found.items()} == {
@@ -63,22 +74,29 @@ def test_stand_ins_are_named_and_not_comparable() -> None:
     for key in ("lpips", "dists", "deg"):
         assert "(stand-in)" in found[key].text and "weights" in found[key].text
     assert set(measures("celeba_test", BARE)) == {"psnr", "ssim"}
-    assert measures("real_world", TINY) == {}
+
+
+def test_none_leaves_figures_out() -> None:
+    settings = ScoringSettings(None, None, None, None)
+    assert settings.columns("celeba_test") == ("psnr", "ssim", "musiq", "niqe")
+    assert settings.columns("real_world") == ("clipiqa", "maniqa", "musiq", "niqe")
+    whole = ScoringSettings().columns("celeba_test")
+    assert {"fid_ffhq", "fid_hq", "lmd", "deg", "lpips", "psnr"} <= set(whole)
 
 
 def test_mistakes(folders, tmp_path, monkeypatch) -> None:
     monkeypatch.delenv("OSDFACE_WEIGHTS", raising=False)
-    for missing in ("vgg16-397923af.pth", "recognition_arcface_ir_se50.pth"):
-        perceptual = "vgg16" if missing.startswith("vgg") else None
+    for name, missing in (("lpips", "vgg16-397923af.pth"), ("deg", "arcface_resnet18.pth")):
         with pytest.raises(UserError, match=f"download={missing}"):
-            measures("celeba_test", ScoringSettings(perceptual, weights_dir=str(tmp_path)))
+            settings = ScoringSettings(weights_dir=str(tmp_path), metrics=(name,))
+            measures("celeba_test", settings)
     with pytest.raises(UserError, match="There is no suite"):
         measures("celeba", BARE)
-    with pytest.raises(UserError, match="needs reference=DIR"):
+    with pytest.raises(UserError, match="need reference=DIR"):
         score(folders / "restored", None, "celeba_test", BARE)
-    with pytest.raises(UserError, match="lacks more"):
+    with pytest.raises(UserError, match=r"extra: more\.png"):
         score(folders / "hq", folders / "restored", "celeba_test", BARE)
     (tmp_path / "small").mkdir()
     Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(tmp_path / "small/p0.png")
-    with pytest.raises(UserError, match="differ in size"):
+    with pytest.raises(UserError, match=r"size: p0\.png: 8x8, its original 64x64"):
         score(tmp_path / "small", folders / "hq", "celeba_test", BARE)
