@@ -232,5 +232,5 @@ def save_base(base: DiffusionBase, folder: str | Path, half_unet: bool = False) 
         config = read_json(folder / part / "config.json")
         config.pop("_name_or_path", None)  # a path of the machine that trained it
         if config.get("_class_name") == "AutoencoderTiny":
-            config.pop("block_out_channels", None)  # it writes this one, then warns of it on reading
+            config.pop("block_out_channels", None)  # written, then warned of
         write_json(folder / part / "config.json", config)
