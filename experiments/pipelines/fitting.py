@@ -33,6 +33,7 @@ from callbacks import (
     WandbRun,
     find_last,
 )
+from callbacks.wandb_folder import trial_run_id
 from datamodules.faces import FaceDataModule
 from experiments.cli.srun import TRAINING, in_slurm, srun_tasks, tell_followers
 from experiments.pipelines.build import plain
@@ -195,6 +196,8 @@ def fit(
         config=plain(cfg) | {"host": platform.node()},
         mode=cfg.logger.mode,
         every_n_steps=settings.log_every,
+        # A sweep looks for the figures of stage 2.
+        run_id=trial_run_id() if settings.job_type == "stage2" else None,
     )
     checkpoint = StepCheckpoint(
         run_dir, settings.checkpoint_every, metric=settings.metric, mode=settings.mode
