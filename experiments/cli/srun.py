@@ -81,11 +81,12 @@ def wait_for_first(folder: Path, seconds: float = 0.5) -> bool:
 
     If the first task dies without a word, srun's --kill-on-bad-exit=1 ends this one.
     """
+    attempt = _attempt()
     while True:
         try:
             said = read_json(folder / LAUNCH)
         except (OSError, ValueError):
             said = {}
-        if said.get("attempt") == _attempt():
+        if said.get("attempt") == attempt:
             return bool(said["state"] == TRAINING)
         time.sleep(seconds)

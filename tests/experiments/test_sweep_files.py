@@ -30,8 +30,8 @@ def arguments(command: list[str], values: dict[str, Any]) -> list[str]:
     """The command as W&B's agent writes it, by its documented macros."""
     made: list[str] = []
     for part in command:
-        macros = {"${env}": ["/usr/bin/env"],
-                  "${args_no_hyphens}": [f"{name}={value}" for name, value in values.items()]}  # fmt: skip
+        words = [f"{name}={value}" for name, value in values.items()]
+        macros = {"${env}": ["/usr/bin/env"], "${args_no_hyphens}": words}
         made += macros.get(part, [part])
     return made
 
