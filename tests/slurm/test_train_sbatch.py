@@ -1,8 +1,11 @@
 """experiments/slurm/train.sbatch on a real Slurm: two nodes, one task each, gloo."""
 
+import time
+
 import pytest
 import torch
 
+from callbacks import find_last
 from osdface.files import read_json
 from tests.experiments.pipelines.conftest import fast_words
 
@@ -49,3 +52,29 @@ def test_tasks_that_do_not_fit_are_told_in_one_sentence(cluster, tmp_path) -> No
     assert cluster.wait(job, 120) == "FAILED"
     assert "srun with several tasks needs output_dir=" in log.read_text()
     assert "Traceback" not in log.read_text()
+
+
+def test_a_requeued_run_ends_in_the_same_weights(cluster, tmp_path) -> None:
+    def words(out):
+        changes = {"scale.stage2.steps": 30, "scale.stage2.val_every": 30}
+        return ["experiment=osdface", "trainer=ddp_sim", "vre.checkpoint=osdface/assets/tiny/vre",
+                *fast_words(cache_dir=tmp_path / "cache", output_dir=out, **changes)]  # fmt: skip
+
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    log = tmp_path / "log"
+    assert cluster.wait(submit(cluster, log, *words(whole)), 300) == "COMPLETED", log.read_text()
+
+    log = tmp_path / "log2"
+    job = submit(cluster, log, *words(cut))
+    end = time.monotonic() + 120
+    while not find_last(cut) and time.monotonic() < end:
+        time.sleep(0.2)
+    assert cluster.run("scontrol", "requeue", str(job)).returncode == 0, log.read_text()
+    assert cluster.wait(job, 300) == "COMPLETED", log.read_text()
+    assert log.read_text().count("Going on in") == 1
+
+    states = [torch.load(find_last(out), weights_only=True) for out in (whole, cut)]
+    assert states[0]["generator_step"] == states[1]["generator_step"] == 30
+    weights = [state["state_dict"] for state in states]
+    assert weights[0].keys() == weights[1].keys()
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
