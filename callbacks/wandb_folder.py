@@ -46,3 +46,11 @@ def stable_run_id(run_dir: Path, run_id: str | None = None) -> str:
     run_id = run_id or uuid4().hex[:8]
     write_text(path, run_id + "\n")
     return run_id
+
+
+def trial_run_id() -> str | None:
+    """Returns the id that a sweep's agent gives its trial's run, None outside a sweep.
+
+    The server waits for the figures of just this run.
+    """
+    return os.environ.get("WANDB_RUN_ID") if os.environ.get("WANDB_SWEEP_ID") else None

@@ -38,6 +38,7 @@ PLAIN = {f"experiments.{each.__name__.rpartition('.')[2]}": each.KEYS for each i
 OWN_PAGES = {"weights": "experiments.weights", "adding-a-baseline": "experiments.benchmark",
              "demo": "experiments.demo", "evaluation": "experiments.evaluate"}  # fmt: skip
 PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
+BATCH_SCRIPT = "experiments/slurm/train.sbatch"
 # A page may also name a file that a run writes: its name then stands in one of these packages.
 WRITERS = ["experiments", "callbacks", "osdface", "datamodules"]
 
@@ -75,8 +76,14 @@ def make_calls(page: Path) -> list[list[str]]:
 
 
 def run_words(page: Path) -> list[list[str]]:
-    """The words of every ``python -m experiments.run``, those behind ``make`` included."""
-    found = [words[3:] for words in commands(page) if words[1:3] == ["-m", "experiments.run"]]
+    """The words of every ``python -m experiments.run``, of ``make`` and the batch script too."""
+    found = []
+    for words in commands(page):
+        for start in ("experiments.run", BATCH_SCRIPT):
+            if start in words:
+                given = words[words.index(start) + 1 :]
+                # Variables of Slurm's jobs and of loops are numbers.
+                found.append([re.sub(r"\$\w+", "2", word) for word in given])
     for call in make_calls(page):
         if "ablation_losses" in call:
             given = [word.removeprefix("ARGS=") for word in call if word.startswith("ARGS=")]
@@ -92,7 +99,7 @@ def restore_words(page: Path) -> list[list[str]]:
 
 def plain_words(page: Path) -> list[list[str]]:
     """The module and words of every plain command."""
-    found = [words[2:] for words in commands(page) if words[1] == "-m" and words[2] in PLAIN]
+    found = [words[2:] for words in commands(page) if words[1:2] == ["-m"] and words[2] in PLAIN]
     for call in make_calls(page):
         if "demo" in call:
             given = " ".join(

@@ -16,6 +16,7 @@ from experiments.cli.environment import describe, git_commit
 from experiments.cli.folders import CONFIG, choose_folder, dump_config
 from experiments.cli.lock import FolderLock
 from experiments.cli.ranks import is_follower
+from experiments.cli.srun import ENDED, check_srun, srun_tasks, tell_followers, wait_for_first
 from experiments.cli.sweep import hydra_sweep
 from experiments.cli.values import escaped, to_hydra
 from experiments.cli.variants import group_of
@@ -43,13 +44,17 @@ def run(argv: list[str]) -> int:
     if printing:
         print(dump_config(plain(cfg)), end="")
         return 0
+    check_srun(cfg)
     folder, lock = _open_folder(cfg, words, argv)
     cfg.output_dir = escaped(str(folder))
     overrides = [each for each in overrides if not each.startswith(("output_dir=", "resume="))]
     overrides.append(f"output_dir={to_hydra(str(folder))}")
+    if srun_tasks() > 1 and is_follower() and not wait_for_first(folder):
+        return 0
     try:
         return _run_in(folder, cfg, words, overrides)
     finally:
+        tell_followers(folder, ENDED)
         if lock:
             lock.release()
         if not is_follower() and cfg.part == "all":

@@ -1,6 +1,7 @@
 """One training run: trainer, callbacks, logs, checkpoints, resume."""
 
 import logging
+import os
 import platform
 import signal
 import warnings
@@ -12,6 +13,9 @@ from typing import Any
 
 import lightning as L
 import torch
+from lightning.fabric.plugins.environments import ClusterEnvironment, LightningEnvironment
+from lightning.pytorch.plugins.environments import SLURMEnvironment
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from omegaconf import DictConfig
 from torch import distributed
 
@@ -29,7 +33,9 @@ from callbacks import (
     WandbRun,
     find_last,
 )
+from callbacks.wandb_folder import trial_run_id
 from datamodules.faces import FaceDataModule
+from experiments.cli.srun import TRAINING, in_slurm, srun_tasks, tell_followers
 from experiments.pipelines.build import plain
 from lightning_modules.stepped import SteppedModule
 from osdface.errors import UserError
@@ -84,8 +90,10 @@ def build_trainer(cfg: DictConfig, callbacks: list[L.Callback], **options: Any) 
     threads = chosen.pop("threads", None)
     if threads:
         torch.set_num_threads(int(threads))
+    tell_followers(cfg.output_dir, TRAINING)
     return L.Trainer(
         **chosen,
+        plugins=_environments(),
         logger=False,
         enable_checkpointing=any(isinstance(c, StepCheckpoint) for c in callbacks),
         enable_model_summary=False,
@@ -94,6 +102,18 @@ def build_trainer(cfg: DictConfig, callbacks: list[L.Callback], **options: Any) 
         callbacks=callbacks,
         **options,
     )
+
+
+def _environments() -> list[ClusterEnvironment]:
+    """Tells Lightning who starts the processes, which inside a Slurm job it would guess.
+
+    It takes every job that is not called "bash" or "interactive" for one of srun, and each task of
+    srun in a job of such a name for a run of its own.
+    """
+    if srun_tasks() > 1:
+        # Its handler of SIGUSR1 saves wherever the signal lands, which loses work or hangs.
+        return [SLURMEnvironment(auto_requeue=False)]
+    return [LightningEnvironment()] if in_slurm() and "RANK" not in os.environ else []
 
 
 def barrier() -> None:
@@ -106,11 +126,14 @@ def barrier() -> None:
 def _interruptible() -> Iterator[None]:
     """Lets Ctrl-C through as KeyboardInterrupt.
 
-    Lightning shuts down on it, leaves SIGINT ignored and exits with status 1.
+    Lightning shuts down on it, leaves SIGINT ignored and exits with status 1. After SIGTERM it
+    exits with status 0, which a batch system takes for success; here it is 143, as a shell has it.
     """
     handler = signal.getsignal(signal.SIGINT)
     try:
         yield
+    except SIGTERMException:
+        raise SystemExit(128 + signal.SIGTERM) from None
     except SystemExit as error:
         if isinstance(error.__context__, KeyboardInterrupt):
             signal.signal(signal.SIGINT, handler)
@@ -173,6 +196,8 @@ def fit(
         config=plain(cfg) | {"host": platform.node()},
         mode=cfg.logger.mode,
         every_n_steps=settings.log_every,
+        # A sweep looks for the figures of stage 2.
+        run_id=trial_run_id() if settings.job_type == "stage2" else None,
     )
     checkpoint = StepCheckpoint(
         run_dir, settings.checkpoint_every, metric=settings.metric, mode=settings.mode

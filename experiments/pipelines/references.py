@@ -12,6 +12,7 @@ from tqdm import tqdm
 from callbacks.drawing import to_uint8
 from callbacks.image_grid import sample_file_name, save_picture
 from datamodules.faces import FaceDataModule
+from experiments.cli.ranks import is_follower
 from experiments.pipelines.build import build_metrics
 from osdface.files import write_json
 from osdface.networks.generator import OneStepGenerator
@@ -21,7 +22,12 @@ from osdface.networks.generator import OneStepGenerator
 def write_references(
     cfg: DictConfig, generator: OneStepGenerator, data: FaceDataModule, folder: Path
 ) -> None:
-    """Scores the references on the held-out pictures; writes figures, specification, samples."""
+    """Scores the references on the held-out pictures; writes figures, specification, samples.
+
+    Where stage 1 has just run in several processes, all of them have to come here, since the
+    figures are reduced over them; the first one writes.
+    """
+    writes = not is_follower()
     gpu = cfg.trainer.accelerator == "gpu" and torch.cuda.is_available()
     device = torch.device("cuda" if gpu else "cpu")
     generator.eval().to(device)
@@ -38,11 +44,13 @@ def write_references(
         batch |= {domain: batch[domain].to(device) for domain in ("lq", "hq")}
         for name, restore in rows.items():
             metrics[name].update(restore(batch), batch["hq"])
-        if number == 0:
+        if number == 0 and writes:
             count = cfg.scale.stage2.samples
             for domain in ("lq", "hq"):
                 images = to_uint8(batch[domain][:count])
                 for key, image in zip(batch["key"], images, strict=False):
                     save_picture(folder / "samples" / domain / sample_file_name(key), image)
-    write_json(folder / "specification.json", metrics["degraded"].specification())
-    write_json(folder / "metrics.json", {name: row.compute() for name, row in metrics.items()})
+    figures = {name: row.compute() for name, row in metrics.items()}
+    if writes:
+        write_json(folder / "specification.json", metrics["degraded"].specification())
+        write_json(folder / "metrics.json", figures)

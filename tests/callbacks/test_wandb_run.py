@@ -10,7 +10,7 @@ import wandb
 from wandb.proto import wandb_internal_pb2
 
 from callbacks import ImageGrid, StepCheckpoint, WandbRun, find_last, sync_command
-from callbacks.wandb_folder import has_account, resolve_mode, stable_run_id
+from callbacks.wandb_folder import has_account, resolve_mode, stable_run_id, trial_run_id
 from osdface.run_folder import offline_folders
 
 
@@ -225,3 +225,11 @@ def test_the_run_id_is_stable(tmp_path):
     first = stable_run_id(tmp_path)
     assert stable_run_id(tmp_path, "other") == first
     assert stable_run_id(tmp_path / "given", "mine") == "mine"
+
+
+def test_only_a_trial_of_a_sweep_takes_the_agents_id(monkeypatch) -> None:
+    monkeypatch.delenv("WANDB_SWEEP_ID", raising=False)
+    monkeypatch.setenv("WANDB_RUN_ID", "trial7")
+    assert trial_run_id() is None
+    monkeypatch.setenv("WANDB_SWEEP_ID", "sweep1")
+    assert trial_run_id() == "trial7"

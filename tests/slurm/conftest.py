@@ -1,0 +1,183 @@
+"""A Slurm of two nodes on this machine: munge, a controller and two slurmd, all our own."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PROGRAMS = ("slurmctld", "slurmd", "munged", "sbatch", "srun", "squeue", "sinfo", "scancel")
+NODES = ("osd1", "osd2")
+
+CONFIG = """
+ClusterName=test
+SlurmctldHost={host}(127.0.0.1)
+SlurmctldPort={port}
+SlurmUser=root
+SlurmdUser=root
+AuthType=auth/munge
+AuthInfo=socket={folder}/munge/socket,cred_expire=5
+CredType=cred/munge
+StateSaveLocation={folder}/state
+SlurmdSpoolDir={folder}/spool.%n
+SlurmctldPidFile={folder}/run/slurmctld.pid
+SlurmdPidFile={folder}/run/slurmd.%n.pid
+SlurmctldLogFile={folder}/log/slurmctld.log
+SlurmdLogFile={folder}/log/slurmd.%n.log
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+JobAcctGatherType=jobacct_gather/none
+AccountingStorageType=accounting_storage/none
+MpiDefault=none
+SwitchType=switch/none
+MailProg=/bin/true
+SlurmdParameters=config_overrides
+SelectType=select/cons_tres
+SelectTypeParameters=CR_CPU
+SchedulerParameters=sched_interval=2,sched_min_interval=0,batch_sched_delay=0
+ReturnToService=2
+KillWait=5
+JobRequeue=1
+"""
+
+
+def missing() -> str | None:
+    """Why no Slurm can be started here, None if it can."""
+    if os.geteuid() != 0:
+        return "starting Slurm's daemons needs root"
+    absent = [name for name in PROGRAMS if not shutil.which(name)]
+    return f"not installed (slurmctld, slurmd, slurm-client, munge): {absent}" if absent else None
+
+
+def free_ports(count: int) -> list[int]:
+    sockets = [socket.socket() for _ in range(count)]
+    for each in sockets:
+        each.bind(("127.0.0.1", 0))
+    ports = [each.getsockname()[1] for each in sockets]
+    for each in sockets:
+        each.close()
+    return ports
+
+
+class Cluster:
+    """Commands of one local Slurm; its daemons are ended by the numbers in their pid files."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.environment = {
+            **{name: text for name, text in os.environ.items() if not name.startswith("SLURM")},
+            "SLURM_CONF": str(folder / "slurm.conf"),
+            # The nodes' names are known to this Slurm alone.
+            "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": str(free_ports(1)[0]),
+            "OSDFACE_ENV": f"export PATH={Path(sys.executable).parent}:$PATH",
+        }
+
+    def run(self, *command: str | Path, **options: object) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            list(map(str, command)),
+            cwd=ROOT,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=30,
+            **options,  # type: ignore[call-overload]
+        )
+
+    def start(self) -> None:
+        for name in ("munge", "state", "log", "run", *(f"spool.{node}" for node in NODES)):
+            (self.folder / name).mkdir()
+        # munged refuses a key that others may read.
+        key = self.folder / "munge" / "key"
+        key.write_bytes(os.urandom(1024))
+        key.chmod(0o600)
+        port, *ports = free_ports(1 + len(NODES))
+        host = socket.gethostname()
+        text = CONFIG.format(host=host, port=port, folder=self.folder)
+        for node, own in zip(NODES, ports, strict=True):
+            text += f"NodeName={node} NodeHostname={host} NodeAddr=127.0.0.1 Port={own} CPUs=4\n"
+        text += f"PartitionName=main Nodes={','.join(NODES)} Default=YES\n"
+        (self.folder / "slurm.conf").write_text(text)
+        # Else slurmd looks for the machine's cgroups.
+        (self.folder / "cgroup.conf").write_text("CgroupPlugin=cgroup/v1\n")
+        munge = [f"--{name}={self.folder}/munge/{file}" for name, file in
+                 (("key-file", "key"), ("socket", "socket"), ("pid-file", "munged.pid"),
+                  ("log-file", "log"), ("seed-file", "seed"))]  # fmt: skip
+        for command in (["munged", "--force", *munge], ["slurmctld", "-c"],
+                        *(["slurmd", "-N", node] for node in NODES)):  # fmt: skip
+            done = self.run(*command)
+            assert done.returncode == 0, done.stderr
+        end = time.monotonic() + 30
+        while self.run("sinfo", "-h", "-N", "-t", "idle", "-o", "%N").stdout.split() != [*NODES]:
+            assert time.monotonic() < end, self.run("sinfo", "-R").stdout
+            time.sleep(0.2)
+
+    def submit(self, *words: str | Path) -> int:
+        done = self.run("sbatch", "--parsable", *words)
+        assert done.returncode == 0, done.stderr
+        return int(done.stdout)
+
+    def wait(self, job: int, seconds: float) -> str:
+        """Returns the state that a job ended in, such as COMPLETED."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            shown = self.run("scontrol", "show", "job", "--oneliner", str(job)).stdout
+            state = next(w for w in shown.split() if w.startswith("JobState=")).partition("=")[2]
+            if state not in ("PENDING", "CONFIGURING", "RUNNING", "COMPLETING"):
+                return state
+            time.sleep(0.5)
+        return "TIMEOUT OF THE TEST"
+
+    def stop(self) -> None:
+        # A controller that never came up does not answer: its daemons are ended all the same.
+        with suppress(subprocess.TimeoutExpired):
+            self._end_jobs()
+        files = [*self.folder.glob("run/*.pid"), self.folder / "munge" / "munged.pid"]
+        numbers = [int(file.read_text()) for file in files if file.is_file()]
+        for kill, patience in ((signal.SIGTERM, 5.0), (signal.SIGKILL, 2.0)):
+            for number in filter(alive, numbers):
+                os.kill(number, kill)
+            end = time.monotonic() + patience
+            while any(map(alive, numbers)) and time.monotonic() < end:
+                time.sleep(0.1)
+
+    def _end_jobs(self) -> None:
+        jobs = self.run("squeue", "-h", "-o", "%A").stdout.split()
+        if jobs:
+            self.run("scancel", "--full", "-s", "KILL", *jobs)
+            end = time.monotonic() + 15
+            while self.run("squeue", "-h").stdout.strip() and time.monotonic() < end:
+                time.sleep(0.3)
+
+
+def alive(number: int) -> bool:
+    """False for a zombie too, which waits for a slow init."""
+    try:
+        return ") Z " not in Path(f"/proc/{number}/stat").read_text()
+    except OSError:
+        return False
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    if reason := missing():
+        pytest.skip(reason)
+    # Not below pytest's folder: a socket's path has at most 107 characters.
+    folder = Path(tempfile.mkdtemp(prefix="slurm-"))
+    folder.chmod(0o755)
+    own = Cluster(folder)
+    try:
+        own.start()
+        yield own
+    finally:
+        own.stop()
+        shutil.rmtree(folder, ignore_errors=True)
