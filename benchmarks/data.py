@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 
 from benchmarks.plain_data import PlainDataset, plain_degrade
-from benchmarks.timing import machine, memory_of_processes
+from benchmarks.timing import memory_of_processes
 from datamodules.faces import FaceDataModule
 from datamodules.folders import find_images
 from datamodules.portraits import render_portrait
@@ -34,6 +34,7 @@ from datamodules.shards import write_shards
 from datamodules.shards.index_file import write_index
 from experiments.data_tools.preparing import encode, load_square
 from osdface.degradation import apply, build_degradation, rng_for, sample_parameters
+from osdface.devices import device_name
 
 Images = list[NDArray[np.uint8]]
 
@@ -157,7 +158,7 @@ def main(argv: list[str] | None = None) -> None:
         images = [load_square(path, side) for path in find_images(arguments.images)[:64]]
     else:
         images = [render_portrait(0, number, 0, side).image for number in range(24)]
-    print(f"{machine(torch.device('cpu'))}; torch {torch.__version__}; {len(images)} images")
+    print(f"{device_name(torch.device('cpu'))}; torch {torch.__version__}; {len(images)} images")
     print(f"{side} px, preset {arguments.preset}\n")
     with tempfile.TemporaryDirectory(dir=arguments.work) as folder:
         work = Path(folder)

@@ -13,7 +13,8 @@ import argparse
 import torch
 from torch import Tensor
 
-from benchmarks.timing import in_turns, machine
+from benchmarks.timing import in_turns
+from osdface.devices import device_name
 from osdface.networks.selection import select_entries
 
 BATCHES = (1, 8, 32)
@@ -74,7 +75,7 @@ def main(argv: list[str] | None = None) -> None:
     device = torch.device(arguments.device)
     if device.type == "cuda" and not torch.cuda.is_available():
         parser.error(f"--device {device}: torch finds no GPU here")
-    print(f"{machine(device)}; torch {torch.__version__}, {torch.get_num_threads()} threads")
+    print(f"{device_name(device)}; torch {torch.__version__}, {torch.get_num_threads()} threads")
     print(f"device {device}, float32, {TOKENS} tokens x {ENTRIES} entries x {DIM}, {COUNT} kept")
     print(f"median of {arguments.runs} runs, in turns\n")
     print("| batch | vectorised, ms | loop, ms | ratio | rows alike |")

@@ -28,10 +28,10 @@ from PIL import Image
 from torch import Tensor, nn
 from torchmetrics.functional.image import structural_similarity_index_measure
 
-from benchmarks.timing import machine
 from experiments.evaluation import processes
 from experiments.evaluation.pairing import find_pairs
 from experiments.evaluation.planning import Comparison, make_plan
+from osdface.devices import device_name
 from osdface.metrics.suites import SuiteSettings
 from osdface.networks.vgg16 import VGG16Trunk
 
@@ -139,7 +139,7 @@ def main(argv: list[str] | None = None) -> None:
     if min(arguments.images, arguments.batch) < 1:
         parser.error("--images and --batch are at least 1")
     torch.manual_seed(0)
-    where = machine(torch.device("cpu"))
+    where = device_name(torch.device("cpu"))
     print(f"{where}; torch {torch.__version__}, {torch.get_num_threads()} threads")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -21,8 +21,8 @@ import torch
 from benchmarks.released_way import ReleasedWay
 from benchmarks.restore_parts import print_parts
 from benchmarks.restore_sizes import SIZES, build_generator, with_lora
-from benchmarks.timing import in_turns, machine, peak_memory
-from osdface.devices import usable_device
+from benchmarks.timing import in_turns, peak_memory
+from osdface.devices import device_name, usable_device
 from osdface.errors import UserError
 from osdface.networks.lora import merge_lora
 from osdface.restorer import Restorer
@@ -125,7 +125,7 @@ def main(argv: list[str] | None = None) -> None:
     except UserError as error:
         raise SystemExit(f"error: {error}") from error
     resolution = restorer.resolution
-    print(f"{machine(device)}; torch {torch.__version__}, {torch.get_num_threads()} threads")
+    print(f"{device_name(device)}; torch {torch.__version__}, {torch.get_num_threads()} threads")
     ours = [name for name in ("compile", "cuda_graphs", "fast") if getattr(arguments, name)]
     print(
         f"size {arguments.size} (random weights), {resolution} px, {device}, {arguments.dtype}; "

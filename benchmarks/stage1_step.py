@@ -17,8 +17,9 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.timing import in_turns, machine, matrix_peak, peak_memory
+from benchmarks.timing import in_turns, matrix_peak, peak_memory
 from lightning_modules.dictionary import DictionarySettings, DictionaryTraining, stage1_adam
+from osdface.devices import device_name
 from osdface.losses import build_loss
 from osdface.networks.autoencoder import VQAutoencoder, VQConfig
 from osdface.networks.discriminators import PatchDiscriminator
@@ -79,7 +80,7 @@ def main(argv: list[str] | None = None) -> None:
     images = torch.rand(shape, generator=torch.Generator().manual_seed(0)).to(device) * 2 - 1
 
     threads = torch.get_num_threads()
-    print(f"{machine(device)}; torch {torch.__version__}, {threads} threads, {device}")
+    print(f"{device_name(device)}; torch {torch.__version__}, {threads} threads, {device}")
     peak = matrix_peak(device, DTYPES[arguments.precision])
     print(f"batch {shape}, {arguments.precision}; matrix product {peak / 1e12:.2f} TFLOP/s\n")
     eager = build_step(images, False, arguments.precision)

@@ -3,7 +3,6 @@
 import itertools
 import multiprocessing
 import os
-import platform
 import statistics
 import time
 from collections.abc import Callable
@@ -51,17 +50,6 @@ def in_turns(
         for name, call in ways.items():
             times[name].append(seconds(call, device, clock))
     return {name: statistics.median(own) for name, own in times.items()}
-
-
-def machine(device: torch.device) -> str:
-    """Returns the processor's or GPU's name."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        return next(line.split(":", 1)[1].strip() for line in lines if "model name" in line)
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
 
 
 def matrix_peak(device: torch.device, dtype: torch.dtype, side: int | None = None) -> float:

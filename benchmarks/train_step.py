@@ -28,11 +28,12 @@ from facexlib.recognition.arcface_arch import Backbone
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.plain_stage2 import PlainStage2
-from benchmarks.timing import in_turns, machine, matrix_peak, peak_of
+from benchmarks.timing import in_turns, matrix_peak, peak_of
 from experiments.cli.compose import compose_words
 from experiments.pipelines.build import open_base
 from experiments.pipelines.stage2 import build_module
 from lightning_modules.distillation import OneStepDistillationModule
+from osdface.devices import device_name
 from osdface.networks.vgg16 import VGG16Trunk
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -215,7 +216,7 @@ def main(argv: list[str] | None = None) -> None:
     device = torch.device(arguments.device)
     if device.type == "cuda" and not torch.cuda.is_available():
         parser.error(f"--device {device}: torch finds no GPU here")
-    print(f"{machine(device)}; torch {torch.__version__}, {torch.get_num_threads()} threads")
+    print(f"{device_name(device)}; torch {torch.__version__}, {torch.get_num_threads()} threads")
     print(f"size {arguments.size}, {arguments.precision}, {device}, {arguments.runs} runs")
     together = arguments.size != "sd21"
     with tempfile.TemporaryDirectory() as weights:

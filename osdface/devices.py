@@ -1,7 +1,9 @@
 """Where networks run, and how a batch is kept from changing a picture."""
 
+import platform
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -39,6 +41,17 @@ def usable_device(name: torch.device | str | None, dtype: torch.dtype) -> torch.
     except (RuntimeError, TypeError, NotImplementedError) as error:
         raise UserError(f"{device} does not compute in {dtype}: take another dtype.") from error
     return device
+
+
+def device_name(device: torch.device) -> str:
+    """Returns the GPU's or processor's name."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if "model name" in line)
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
 
 
 def without_autocast(device: torch.device) -> AbstractContextManager[Any]:

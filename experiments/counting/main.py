@@ -8,10 +8,10 @@ from omegaconf import DictConfig
 
 from experiments.cli.compose import compose_words
 from experiments.counting.report import as_csv, as_markdown
-from experiments.counting.timing import check_device, measure
+from experiments.counting.timing import measure
 from experiments.pipelines.build import plain, vq_config
 from osdface.complexity import Part, count_lora, count_parts
-from osdface.devices import default_device
+from osdface.devices import usable_device
 from osdface.errors import UserError
 from osdface.files import write_json, write_text
 from osdface.networks.base import build_base
@@ -73,7 +73,8 @@ def complexity(values: dict[str, Any]) -> list[str]:
         The lines that the command ends with.
     """
     cfg, _ = compose_words({"scale": values["scale"]})
-    device = torch.device(check_device(values["device"])) if values["device"] else default_device()
+    dtype = getattr(torch, values["dtype"])
+    device = usable_device(values["device"], dtype)
     folder = Path(values["output_dir"] or f"outputs/complexity/{values['scale']}").absolute()
     if folder.exists() and not folder.is_dir():
         raise UserError(f"output_dir={folder} is a file, not a folder.")
@@ -83,7 +84,6 @@ def complexity(values: dict[str, Any]) -> list[str]:
     )
     found["time"] = None
     if timed:
-        dtype = getattr(torch, values["dtype"])
         generator = random_generator(cfg, device)
         size = found["resolution"]
         found["time"] = measure(generator, size, device, dtype, values["batch"], values["repeats"])

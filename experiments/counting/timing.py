@@ -1,46 +1,17 @@
 """Time and peak memory of restoring a picture on the device at hand."""
 
-import platform
 import resource
 import statistics
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
 import torch
 
+from osdface.devices import device_name
 from osdface.errors import UserError
 from osdface.networks.generator import OneStepGenerator
 from osdface.restorer import Restorer
-
-
-def check_device(name: str) -> str:
-    """Returns the name of a device that is there, or raises a UserError."""
-    kind = name.partition(":")[0]
-    there = {
-        "cpu": True,
-        "cuda": torch.cuda.is_available(),
-        "mps": torch.backends.mps.is_available(),
-    }
-    if kind not in there:
-        raise UserError(f"device={name} is unknown: give cpu, cuda or mps.")
-    number = name.partition(":")[2] or "0"
-    known = torch.cuda.device_count() if kind == "cuda" else 1
-    if not there[kind] or not number.isdigit() or int(number) >= known:
-        raise UserError(f"device={name} is not there on this machine.")
-    return name
-
-
-def machine(device: torch.device) -> str:
-    """Returns the GPU's or processor's name."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        return next(line.split(":", 1)[1].strip() for line in lines if "model name" in line)
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
 
 
 def _peak_bytes(device: torch.device) -> tuple[int, str]:
@@ -91,7 +62,7 @@ def measure(
         "seconds_per_image": statistics.median(took[1:]) / batch,
         "peak_memory_bytes": peak,
         "peak_memory_of": kind,
-        "device": machine(device),
+        "device": device_name(device),
         "threads": torch.get_num_threads() if device.type == "cpu" else None,
         "dtype": str(dtype).removeprefix("torch."),
         "batch": batch,

@@ -55,7 +55,7 @@ def devices_of(device: str | None, processes: int) -> list[str]:
         UserError: There is no such device, or not so many GPUs.
     """
     # Only here: the processes that share the images import this module too, in seconds.
-    from experiments.restoring.processes import named_device
+    from experiments.cli.devices import named_device
 
     named, count = named_device(device)
     chosen = named or default_device()

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from experiments.restoring.processes import named_device
+from experiments.cli.devices import named_device
 from experiments.web.models import Model, load_models
 from experiments.web.work import Studio
 from osdface.checkpoints.opening import TINY
