@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-PATIENCE = 30_000  # ms, on a busy machine
+PATIENCE = 90_000  # ms, on a busy machine
+ATTEMPT = 10_000  # ms
 
 
 @contextmanager
@@ -55,6 +56,24 @@ def upload(page: Any, path: Path) -> str:
         arg=before,
     )
     return page.inner_text("#status .said")
+
+
+def restore_until(page: Any, words: str) -> None:
+    """Presses the button until the answer has these words.
+
+    A press right after an input was filled may be sent with the value from before, and one while
+    the page still works is not sent at all: a person presses again.
+    """
+    from playwright.sync_api import TimeoutError as Late  # only now: it may not be installed
+
+    for _ in range(PATIENCE // ATTEMPT):
+        page.click("#restore")
+        try:
+            page.locator("#status", has_text=words).wait_for(timeout=ATTEMPT)
+            return
+        except Late:
+            said = page.inner_text("#status")
+    raise AssertionError(f"no {words!r} in the page's answer, but {said!r}")
 
 
 def loaded(page: Any) -> None:

@@ -10,14 +10,14 @@ from PIL import Image
 from experiments.web.drawing import enlarged
 from experiments.web.models import TINY_NAME
 from experiments.web.work import Order
-from tests.experiments.web.browsing import loaded, pair, seen, upload, visiting
+from tests.experiments.web.browsing import loaded, pair, restore_until, seen, upload, visiting
 from tests.experiments.web.conftest import portrait, scene
 from tests.experiments.web.malformed import encoded, malformed
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def page(chromium, address):
-    """A visitor who stays for all tests of this file that ask for one."""
+    """A new visitor, so that no test depends on what another one left behind."""
     with visiting(chromium, address) as page:
         yield page
 
@@ -70,7 +70,9 @@ def test_a_portrait_is_restored_and_the_slider_shows_both(page, save, studio):
     assert np.abs(hidden - shown).mean() > 8
 
 
-def test_the_restored_picture_can_be_saved(page, tmp_path):
+def test_the_restored_picture_can_be_saved(page, save, tmp_path):
+    choose(page, "aligned")
+    upload(page, save("face.png", portrait(1)))
     with page.expect_download() as download:
         page.click("#save")
     download.value.save_as(tmp_path / "saved.png")
@@ -104,8 +106,8 @@ def test_drawing_and_degrading(page):
     first = pair(page)
     page.click("#degrade button")
     page.get_by_label("Seed").fill("5")
-    page.click("#restore")
-    page.wait_for_function("document.querySelector('#status').innerText.includes('seed 5')")
+    page.get_by_label("Seed").press("Tab")
+    restore_until(page, "seed 5")
     second = pair(page)
     assert not np.array_equal(first[0], second[0])
     # The visitor's own photo is not degraded unasked.
@@ -116,9 +118,8 @@ def test_drawing_and_degrading(page):
 
 
 def test_nothing_dropped_is_a_sentence(page):
-    page.click("#restore")
-    page.wait_for_selector("#status .wrong")
-    assert "Drop a photo first" in page.inner_text("#status")
+    restore_until(page, "Drop a photo first")
+    assert page.locator("#status .wrong").count() == 1
 
 
 def test_malformed_files_are_answered_and_the_page_lives_on(page, save):
