@@ -41,6 +41,7 @@ class FaceDataModule(LightningDataModule):
         val_batch_size: Likewise for validation; None takes ``batch_size``.
         num_workers: Loader processes.
         degradation: Preset name or mapping, see :func:`osdface.degradation.build_degradation`.
+        val_degradation: The same for held-out images; None takes ``degradation``.
         val_fraction: Share held out (people, where names tell them) if ``val_count`` is None.
         val_count: Number held out.
         identity_from: "stem_prefix" (``<identity>_<number>``) or "none".
@@ -94,6 +95,7 @@ class FaceDataModule(LightningDataModule):
         target: str = "original",
         retries: int = 3,
         timeout: float = 30.0,
+        val_degradation: str | Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
         check_numbers(
@@ -119,6 +121,7 @@ class FaceDataModule(LightningDataModule):
         if with_attributes and kind == "folder":
             raise UserError("data.with_attributes needs portraits or shards: a folder has none.")
         self.degradation = build_degradation(degradation)
+        self.val_degradation = build_degradation(val_degradation or degradation)
         self.resolution, self.flip = resolution, flip
         self.batch_size, self.val_batch_size = batch_size, val_batch_size or batch_size
         self.num_workers, self.workers = num_workers, workers
@@ -150,8 +153,9 @@ class FaceDataModule(LightningDataModule):
             training, self.resolution, self.degradation, self.seed, self.flip, self.labels, share
         )
         self._val = FaceDataset(
-            validation, self.resolution, self.degradation, self.data_seed, False, self.labels, share
-        )
+            validation, self.resolution, self.val_degradation, self.data_seed, False, self.labels,
+            share,
+        )  # fmt: skip
 
     @property
     def train_set(self) -> FaceDataset:
@@ -253,7 +257,9 @@ class FaceDataModule(LightningDataModule):
     def fingerprint(self) -> str:
         """Returns 12 hex digits that change with the data, their split, size and degradation."""
         train, val = self.train_set.source.fingerprint(), self.val_set.source.fingerprint()
-        parts = (train, val, self.resolution, self.degradation, self.data_seed)
+        parts: tuple[Any, ...] = (train, val, self.resolution, self.degradation, self.data_seed)
+        if self.val_degradation != self.degradation:
+            parts += (self.val_degradation,)
         return f"{stable_hash(*parts):032x}"[:12]
 
     def _ranks(self) -> tuple[int, int]:

@@ -40,6 +40,7 @@ def build_datamodule(cfg: DictConfig, batch_size: int, **changes: Any) -> FaceDa
         "seed": cfg.seed,
         "cache_dir": str(Path(cfg.cache_dir)),
         "val_count": int(cfg.data.val_count) or None,
+        "val_degradation": plain(cfg.data.degradation) | plain(cfg.data.val_degradation),
     }
     return FaceDataModule(**{**arguments, **changes})
 

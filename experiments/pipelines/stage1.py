@@ -33,10 +33,14 @@ DOMAINS = ("hq", "lq")
 
 
 def build_data(cfg: DictConfig) -> FaceDataModule:
-    """Builds the data of stage 1, whose degradation is not that of stage 2 (D)."""
+    """Builds the data of stage 1, whose degradation is not that of stage 2 (D).
+
+    Its held-out pictures suffer the same, so that stage 1 does not depend on stage 2's.
+    """
     chosen = cfg.scale.stage1
     degradation = plain(cfg.data.degradation) | {"preset": chosen.preset}
-    return build_datamodule(cfg, chosen.batch_size, degradation=degradation)
+    changes = {"degradation": degradation, "val_degradation": degradation}
+    return build_datamodule(cfg, chosen.batch_size, **changes)
 
 
 def build_training(cfg: DictConfig, domain: str) -> DictionaryTraining:

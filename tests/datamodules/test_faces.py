@@ -228,6 +228,28 @@ def test_a_trainer_counts_steps_over_epochs_and_resumes(folder, tmp_path):
     assert first.seen + second.seen == whole.seen
 
 
+def test_held_out_images_can_have_a_degradation_of_their_own(folder):
+    """Those of training stay; the fingerprint tells the difference."""
+    weak, strong = (
+        from_folder(folder, degradation={"preset": "waveface", "strength_scale": scale})
+        for scale in (0.1, 0.9)
+    )
+    mixed = from_folder(
+        folder,
+        degradation={"preset": "waveface", "strength_scale": 0.1},
+        val_degradation={"preset": "waveface", "strength_scale": 0.9},
+    )
+    key = mixed.val_set.source.keys[0]
+    low = {name: next(iter(data.val_dataloader())) for name, data in
+           (("weak", weak), ("strong", strong), ("mixed", mixed))}  # fmt: skip
+    assert key in low["mixed"]["key"]
+    assert torch.equal(low["mixed"]["lq"], low["strong"]["lq"])
+    assert not torch.equal(low["mixed"]["lq"], low["weak"]["lq"])
+    first = [next(iter(data.train_dataloader())) for data in (weak, mixed)]
+    assert first[0]["key"] == first[1]["key"] and torch.equal(first[0]["lq"], first[1]["lq"])
+    assert len({data.fingerprint() for data in (weak, strong, mixed)}) == 3
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
