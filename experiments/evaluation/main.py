@@ -16,7 +16,8 @@ from experiments.evaluation.planning import (
 )
 from experiments.evaluation.processes import measure
 from experiments.evaluation.results import Evaluation, write_grids
-from experiments.evaluation.work import RESTORED, Measured
+from experiments.evaluation.sets import RESTORED
+from experiments.evaluation.work import Measured
 from osdface.errors import UserError
 from osdface.metrics.suites import SuiteSettings, chosen
 
@@ -62,7 +63,8 @@ def _evaluated(values: Mapping[str, Any], output: Path) -> list[str]:
     pairs.check(allowed(values), output)
     plan = make_plan(pairs.items, columns, settings, comparison, output / CACHE, values["batch"])
     measured = measure(plan, values["device"], values["processes"], values["progress"])
-    pairs.faults["unreadable"] += measured.unreadable
+    for kind, told in measured.faults.items():
+        pairs.faults[kind] += told
     pairs.check(allowed(values), output)
     evaluation = Evaluation(
         values["suite"],

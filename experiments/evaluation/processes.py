@@ -139,7 +139,8 @@ def _merged(parts: list[Measured]) -> Measured:
     whole = parts[0]
     for part in parts[1:]:
         whole.rows |= part.rows
-        whole.unreadable += part.unreadable
+        for kind, told in part.faults.items():
+            whole.faults.setdefault(kind, []).extend(told)
     return whole
 
 

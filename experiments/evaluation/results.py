@@ -12,11 +12,12 @@ import numpy as np
 
 from callbacks.drawing import draw_grid
 from callbacks.image_grid import save_picture
+from experiments.evaluation.images import ImageFile
 from experiments.evaluation.pairing import Item
 from osdface.files import write_json, write_text
 from osdface.metrics.specification import Specification
 from osdface.metrics.suites import HIGHER
-from osdface.picture_reading import read_picture
+from osdface.picture_reading import decode_picture
 
 ROWS, SUMMARY, TEXT = "metrics.csv", "summary.json", "summary.md"
 WORST, BEST = "worst.png", "best.png"
@@ -131,5 +132,5 @@ def write_grids(
     return written
 
 
-def _pixels(path: Path | None) -> np.ndarray | None:
-    return read_picture(path).rgb_bytes() if path else None
+def _pixels(image: ImageFile | None) -> np.ndarray | None:
+    return decode_picture(image.read(), image.name).rgb_bytes() if image else None

@@ -16,7 +16,7 @@ from PIL import Image
 
 from datamodules.portraits import render_portrait
 from experiments.evaluate import main
-from experiments.evaluation import work as evaluation_work
+from experiments.evaluation import reading
 from osdface.metrics.feature_statistics import FeatureStatistics, frechet_distance
 from osdface.networks.features import load_features
 
@@ -107,10 +107,8 @@ def test_a_second_command_computes_nothing_twice(faces, monkeypatch) -> None:
     assert main(words(faces, "out", "metrics=psnr,lpips,fid_hq")) == 0
     before = read(faces / "out")[1]["values"]
     decoded = []
-    original = evaluation_work._decoded
-    monkeypatch.setattr(
-        evaluation_work, "_decoded", lambda *a: decoded.append(a[1].stem) or original(*a)
-    )
+    original = reading.decoded
+    monkeypatch.setattr(reading, "decoded", lambda *a: decoded.append(a[1].stem) or original(*a))
     monkeypatch.setattr(
         "osdface.metrics.pixel.PixelMetrics.per_image", lambda *_: pytest.fail("computed again")
     )
@@ -118,9 +116,7 @@ def test_a_second_command_computes_nothing_twice(faces, monkeypatch) -> None:
     assert decoded == [] and read(faces / "out")[1]["values"] == before
     # A further figure, and another picture of the same name, are what is computed.
     monkeypatch.undo()
-    monkeypatch.setattr(
-        evaluation_work, "_decoded", lambda *a: decoded.append(a[1].stem) or original(*a)
-    )
+    monkeypatch.setattr(reading, "decoded", lambda *a: decoded.append(a[1].stem) or original(*a))
     shutil.copy(faces / "hq/p1.png", faces / "restored/p4_00.png")
     shutil.copy(faces / "hq/p1.png", faces / "hq/p4.png")
     assert main(words(faces, "out", "metrics=psnr,lpips,fid_hq")) == 0
