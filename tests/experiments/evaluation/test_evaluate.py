@@ -14,31 +14,15 @@ import pytest
 import torch
 from PIL import Image
 
-from datamodules.portraits import render_portrait
 from experiments.evaluate import main
 from experiments.evaluation import reading
 from osdface.metrics.feature_statistics import FeatureStatistics, frechet_distance
-from osdface.networks.features import load_features
+from osdface.metrics.identity import IdentitySimilarity
+from osdface.networks.features import FeatureNetwork, load_features
+from tests.experiments.evaluation.conftest import COUNT
 
 TINY = ["perceptual=tiny", "identity=tiny_b", "features=tiny", "device=cpu"]
 FIGURES = "metrics=psnr,ssim,lpips,dists,deg,fid_hq,fid_ffhq,kid"
-COUNT = 9
-
-
-@pytest.fixture
-def faces(tmp_path):
-    """Folders ``hq``, ``restored`` (stems end in _00) and ``ffhq`` of pictures."""
-    for person in range(COUNT):
-        image = render_portrait(3, person, 0, 64).image
-        other = render_portrait(5, person, 0, 64).image
-        restored = np.clip(image.astype(int) + 3 * person, 0, 255).astype(np.uint8)
-        for folder, name, array in (
-            ("hq", f"p{person}", image), ("restored", f"p{person}_00", restored),
-            ("ffhq", f"f{person}", other),
-        ):  # fmt: skip
-            (tmp_path / folder).mkdir(exist_ok=True)
-            Image.fromarray(array).save(tmp_path / folder / f"{name}.png")
-    return tmp_path
 
 
 def words(faces, output="out", *more):
@@ -123,6 +107,35 @@ def test_a_second_command_computes_nothing_twice(faces, monkeypatch) -> None:
     assert decoded == ["p4_00", "p4"]
     rows, _ = read(faces / "out")
     assert float(rows[4]["psnr"]) == 100
+
+
+def test_an_original_goes_through_the_small_networks_once(faces, monkeypatch) -> None:
+    """Another method's images against the same originals, into the same output folder."""
+    given = words(faces, "out", "metrics=deg,lpips,fid_hq")
+    assert main(given) == 0
+    other = faces / "other"
+    shutil.copytree(faces / "restored", other)
+    for file in other.iterdir():
+        levels = np.asarray(Image.open(file)).astype(int) - 5
+        Image.fromarray(np.clip(levels, 0, 255).astype(np.uint8)).save(file)
+    alone = [*given, f"restored={other}", f"output_dir={faces / 'alone'}"]
+    assert main(alone) == 0
+    seen = {"deg": 0, "fid": 0}
+
+    def counted(name, original):
+        def call(self, images):
+            seen[name] += len(images)
+            return original(self, images)
+
+        return call
+
+    for name, owner, method in (
+        ("deg", IdentitySimilarity, "features"), ("fid", FeatureNetwork, "forward")
+    ):  # fmt: skip
+        monkeypatch.setattr(owner, method, counted(name, getattr(owner, method)))
+    assert main([*given, f"restored={other}"]) == 0
+    assert seen == {"deg": COUNT, "fid": COUNT}  # the restored images, not the originals
+    assert read(faces / "out")[1]["values"] == read(faces / "alone")[1]["values"]
 
 
 def test_a_killed_command_goes_on(faces) -> None:
