@@ -7,6 +7,7 @@ from typing import Any
 from experiments.cli.lock import FolderLock
 from experiments.evaluation.options import allowed, check, listed
 from experiments.evaluation.pairing import Pairs, find_pairs
+from experiments.evaluation.plan import Measured
 from experiments.evaluation.planning import (
     check_columns,
     figures_of,
@@ -17,7 +18,6 @@ from experiments.evaluation.planning import (
 from experiments.evaluation.processes import measure
 from experiments.evaluation.results import Evaluation, write_grids
 from experiments.evaluation.sets import RESTORED
-from experiments.evaluation.work import Measured
 from osdface.errors import UserError
 from osdface.metrics.suites import SuiteSettings, chosen
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from experiments.evaluation.images import ImageFile, find_images
 from experiments.evaluation.pairing import Item
+from experiments.evaluation.plan import Measured, Plan
 from experiments.evaluation.sets import FURTHER, REFERENCE, RESTORED
-from experiments.evaluation.work import Measured, Plan
 from osdface.errors import UserError
 from osdface.metrics.feature_statistics import SUFFIXES, FeatureStatistics, frechet_distance
 from osdface.metrics.specification import Specification

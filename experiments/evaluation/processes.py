@@ -14,7 +14,8 @@ from typing import Any
 
 from tqdm import tqdm
 
-from experiments.evaluation.work import Measured, Plan, Worker
+from experiments.evaluation.plan import Measured, Plan
+from experiments.evaluation.work import Worker
 from osdface.devices import default_device
 from osdface.errors import UserError
 

@@ -1,8 +1,8 @@
 """What each process does: its share of the images, decoded once, measured in batches."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -10,61 +10,21 @@ from torch import Tensor
 from experiments.evaluation.cache import FeatureCache, FigureCache, digest
 from experiments.evaluation.images import ImageFile
 from experiments.evaluation.pairing import Item
+from experiments.evaluation.plan import Measured, Plan
 from experiments.evaluation.reading import Loaded, ahead, decoded, load
 from experiments.evaluation.sets import FURTHER, REFERENCE, RESTORED, FeatureSets
 from osdface.devices import exact_inference
-from osdface.metrics.feature_statistics import FeatureStatistics
 from osdface.metrics.per_image import FeatureComparison, PerImageMean
-from osdface.metrics.suites import SuiteSettings, build_features, build_suite
+from osdface.metrics.suite_metrics import SuiteMetrics
+from osdface.metrics.suites import (
+    OF_SETS,
+    build_features,
+    build_suite,
+    specifications,
+)
 from osdface.pictures import UnreadablePicture
 
 Tell = Callable[[int], None]
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What is to be measured.
-
-    Attributes:
-        items: The images.
-        further: Images that only FID or KID compares with.
-        columns: Which figures.
-        settings: By which networks.
-        kernel: With which set KID compares, :data:`REFERENCE` or :data:`FURTHER`; None without KID.
-        cache: Folder of what is known already.
-        device: Of the networks.
-        batch: Images at once.
-    """
-
-    items: tuple[Item, ...]
-    further: tuple[ImageFile, ...]
-    columns: tuple[str, ...]
-    settings: SuiteSettings
-    kernel: str | None
-    cache: Path
-    device: str
-    batch: int = 4
-
-
-@dataclass
-class Measured:
-    """What came of it.
-
-    Attributes:
-        values: Column -> mean over all images; of KID its figure.
-        rows: Key -> column -> figure, of this process's images.
-        statistics: Of the features of each set of images.
-        faults: Kind -> what could not be decoded, or not compared.
-    """
-
-    values: dict[str, float] = field(default_factory=dict)
-    rows: dict[str, dict[str, float]] = field(default_factory=dict)
-    statistics: dict[str, FeatureStatistics] = field(default_factory=dict)
-    faults: dict[str, list[str]] = field(default_factory=dict)
-
-    def note(self, kind: str, told: str) -> None:
-        """Adds a fault."""
-        self.faults.setdefault(kind, []).append(told)
 
 
 class _Means(PerImageMean):
@@ -89,20 +49,15 @@ class Worker:
     def __init__(self, plan: Plan, rank: int = 0, world: int = 1) -> None:
         self.plan, self.rank, self.world = plan, rank, world
         self.device = torch.device(plan.device)
-        # Convolutions of the CPU take a third less in this layout.
-        layout = {"device": self.device, "memory_format": torch.channels_last}
-        self.suite = build_suite(plan.columns, plan.settings).to(**layout)
+        self.names = tuple(name for name in plan.columns if name not in OF_SETS)
+        found = specifications(self.names, plan.settings)
+        self.rests_on = {name: each.text() for name, each in found.items()}
+        self.figures = FigureCache(plan.cache, self.rests_on)
         network = build_features(plan.columns, plan.settings)
-        self.network = network.to(**layout) if network else None
-        rests_on = self.suite.specification()
-        self.figures = FigureCache(plan.cache, rests_on)
-        # What a network says of an original serves every method that is held against it.
-        self.originals = {
-            column: FeatureCache(plan.cache, f"{column} of originals, {rests_on[column]}")
-            for column in self.suite.comparisons(self.suite.names)
-        }
+        self.network = network.to(**self._layout) if network else None
+        self.originals: dict[str, FeatureCache] = {}
         self.result = Measured()
-        self.means = _Means(self.suite.names)
+        self.means = _Means(self.names)
         self.sets: FeatureSets | None = None
         self.of_items: tuple[str, ...] = ()  # which sets the images and their originals belong to
         if self.network:
@@ -113,6 +68,16 @@ class Worker:
             self.sets = FeatureSets(
                 names, self.network.dimension, self.network.identity, plan.kernel
             )
+
+    @property
+    def _layout(self) -> dict[str, Any]:
+        # Convolutions of the CPU take a third less in this layout.
+        return {"device": self.device, "memory_format": torch.channels_last}
+
+    @cached_property
+    def suite(self) -> SuiteMetrics:
+        """The networks, which nobody waits for where all figures are known."""
+        return build_suite(self.plan.columns, self.plan.settings).to(**self._layout)
 
     def run(self, tell: Tell) -> Measured:
         """Measures the share and adds up; ``tell`` hears how many images are done."""
@@ -149,14 +114,14 @@ class Worker:
 
     def _is_known(self, hashes: tuple[str, ...]) -> bool:
         held = self.figures.get(":".join(hashes))
-        return len(held) == len(self.suite.names) and all(
+        return len(held) == len(self.names) and all(
             self.features.get(each) is not None
             for each, _ in zip(hashes, self.of_items, strict=False)
         )
 
     def _measure(self, group: list[Loaded]) -> None:
         stacked = [self._batch(each) for each in zip(*(p.images for p in group), strict=True)]
-        lacking = {name for name in self.suite.names for p in group if name not in p.figures}
+        lacking = {name for name in self.names for p in group if name not in p.figures}
         if lacking:
             target = stacked[1] if len(stacked) > 1 else None
             known = {
@@ -179,7 +144,10 @@ class Worker:
     def _of_originals(
         self, column: str, part: FeatureComparison, hashes: list[str], images: Tensor
     ) -> Tensor:
-        """Features (B, ...) of originals, each computed once."""
+        """Features (B, ...) of originals, computed once for every method held against them."""
+        if column not in self.originals:
+            network = f"{column} of originals, {self.rests_on[column]}"
+            self.originals[column] = FeatureCache(self.plan.cache, network)
         cache = self.originals[column]
         _fill(cache, hashes, images, part.features)
         return torch.stack([cache.known[key] for key in hashes])
@@ -190,9 +158,9 @@ class Worker:
 
     def _count(self, loaded: Loaded) -> None:
         figures = loaded.figures
-        self.result.rows[loaded.item.key] = {name: figures[name] for name in self.suite.names}
-        if self.suite.names:
-            columns = {k: torch.tensor([figures[k]], dtype=torch.float64) for k in self.suite.names}
+        self.result.rows[loaded.item.key] = {name: figures[name] for name in self.names}
+        if self.names:
+            columns = {k: torch.tensor([figures[k]], dtype=torch.float64) for k in self.names}
             self.means.update(columns)
         for name, key in zip(self.of_items, loaded.hashes, strict=False):
             assert self.sets is not None
@@ -212,7 +180,7 @@ class Worker:
 
     def _reduced(self) -> Measured:
         """Adds up over all processes, each of which must call it."""
-        if self.suite.names:
+        if self.names:
             self.result.values = dict(self.means.compute())
         if self.sets:
             self.result.statistics, kernel = self.sets.compute()

@@ -94,7 +94,7 @@ def test_a_second_command_computes_nothing_twice(faces, monkeypatch) -> None:
     original = reading.decoded
     monkeypatch.setattr(reading, "decoded", lambda *a: decoded.append(a[1].stem) or original(*a))
     monkeypatch.setattr(
-        "osdface.metrics.pixel.PixelMetrics.per_image", lambda *_: pytest.fail("computed again")
+        "experiments.evaluation.work.build_suite", lambda *_: pytest.fail("networks are loaded")
     )
     assert main(words(faces, "out", "metrics=psnr,lpips,fid_hq")) == 0
     assert decoded == [] and read(faces / "out")[1]["values"] == before
