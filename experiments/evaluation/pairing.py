@@ -1,7 +1,7 @@
 """Which image belongs to which original: paired by stem, every difference named."""
 
 import io
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -31,10 +31,14 @@ class Item:
 
 @dataclass
 class Pairs:
-    """What can be measured, and what differs: kind of :data:`KINDS` -> sentences."""
+    """What can be measured, and what differs: kind of :data:`KINDS` -> sentences.
+
+    ``suffix`` is what seems to be behind all stems of the restored images; empty if nothing is.
+    """
 
     items: list[Item]
     faults: dict[str, list[str]] = field(default_factory=lambda: {kind: [] for kind in KINDS})
+    suffix: str = ""
 
     def check(self, allow: Collection[str], output: Path) -> None:
         """Writes what differs into a file of ``output``.
@@ -54,7 +58,7 @@ class Pairs:
             told = "; ".join(f"{len(found[k])} {k} ({found[k][0]})" for k in refused)
             raise UserError(
                 f"The folders differ: {told}. All are listed in {path}; allow={','.join(refused)} "
-                "leaves them out."
+                "leaves them out." + (f" Should it be suffix={self.suffix}?" if self.suffix else "")
             )
         if not self.items:
             raise UserError("No image is left that could be measured.")
@@ -94,7 +98,17 @@ def find_pairs(restored: str | Path, reference: str | Path | None, suffix: str |
             pairs.items.append(item)
     lacking = [image for key, image in (originals or {}).items() if key not in seen]
     pairs.faults["missing"] = [_short(image) for image in lacking]
+    if not pairs.items and not suffix:
+        pairs.suffix = _common_suffix(images, originals or {})
     return pairs
+
+
+def _common_suffix(stems: Iterable[str], keys: Collection[str]) -> str:
+    """What stands behind a key in every stem, such as ``_00``; empty if nothing does."""
+    stems = list(stems)
+    rests = {stems[0].removeprefix(key) for key in keys if stems[0].startswith(key)}
+    fits = (rest for rest in rests if all(stem.removesuffix(rest) in keys for stem in stems))
+    return next(fits, "")
 
 
 def _short(image: ImageFile) -> str:

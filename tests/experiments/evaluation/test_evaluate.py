@@ -16,8 +16,10 @@ from PIL import Image
 
 from experiments.evaluate import main
 from experiments.evaluation import reading
+from experiments.evaluation.results import Evaluation
 from osdface.metrics.feature_statistics import FeatureStatistics, frechet_distance
 from osdface.metrics.identity import IdentitySimilarity
+from osdface.metrics.specification import Specification
 from osdface.networks.features import FeatureNetwork, load_features
 from tests.experiments.evaluation.conftest import COUNT
 
@@ -61,7 +63,7 @@ def test_tables_hold_the_naive_figures(faces, capsys) -> None:
     assert values["fid_ffhq"] == pytest.approx(frechet_distance(sets[0], sets[2]), rel=1e-4)
     # Stand-ins stand in every file and on the screen.
     assert summary["stand_ins"] == ["lpips", "dists", "deg", "fid_hq", "fid_ffhq", "kid"]
-    assert rows[0]["stand_ins"] == "lpips dists deg"
+    assert rows[0]["stand_ins"] == "lpips dists deg" == rows[0]["not_comparable"]
     title = (out / "summary.md").read_text().splitlines()[0]
     assert "stand-in networks measured lpips, dists, deg" in title
     printed = capsys.readouterr().out
@@ -202,6 +204,28 @@ def test_statistics_that_were_saved_are_compared_with(faces, capsys) -> None:
     capsys.readouterr()
     assert main([*small, *only, f"output_dir={faces / 'c'}"]) == 2
     assert "cannot be compared" in capsys.readouterr().err
+
+
+def test_a_forgotten_suffix_is_guessed(faces, capsys) -> None:
+    assert main(words(faces, "out", "suffix=null", "metrics=psnr")) == 2
+    assert "Should it be suffix=_00?" in capsys.readouterr().err
+    (faces / "restored/stranger.png").write_bytes((faces / "hq/p0.png").read_bytes())
+    assert main(words(faces, "out", "suffix=null", "metrics=psnr")) == 2
+    assert "Should it be" not in capsys.readouterr().err
+
+
+def test_another_real_network_is_no_stand_in_and_yet_not_comparable(tmp_path) -> None:
+    deg = Specification("angle", "mobilefacenet", comparable=False)
+    found = Evaluation(
+        "celeba_test", "a", "b", 1, {"psnr": 1.0, "deg": 2.0}, {"x": {"psnr": 1.0, "deg": 2.0}},
+        {"psnr": Specification("PSNR"), "deg": deg},
+    )  # fmt: skip
+    found.write(tmp_path)
+    rows, summary = read(tmp_path)
+    assert (rows[0]["stand_ins"], rows[0]["not_comparable"]) == ("", "deg")
+    assert (summary["stand_ins"], summary["not_comparable"]) == ([], ["deg"])
+    title = (tmp_path / "summary.md").read_text().splitlines()[0]
+    assert "deg: not by the published network" in title and "stand-in" not in title
 
 
 @pytest.mark.parametrize(
