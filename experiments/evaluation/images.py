@@ -107,7 +107,7 @@ def find_images(given: str | Path, key: str) -> tuple[dict[str, ImageFile], list
                     for each in str(given).split("::")]  # fmt: skip
         found, faults = _in_shards(patterns, key)
     else:
-        raise UserError(f"{key}={given} is no folder.")
+        raise UserError(f"{key}={given} is no folder and no shard.")
     if not found:
         raise UserError(f"{key}={given} holds no picture.")
     return _by_stem(found, key), faults
@@ -126,7 +126,8 @@ def _pictures(root: Path) -> list[Path]:
 
 
 def _in_shards(patterns: list[str], key: str) -> tuple[list[ImageFile], list[str]]:
-    opened, lost = open_shards(expand_urls(patterns, key=f"{key}="), Remote(max_lost_share=1))
+    places = expand_urls("::".join(patterns), key=f"{key}=")
+    opened, lost = open_shards(places, Remote(max_lost_share=1))
     faults = [f"{name}: {reason}" for name, reason in lost.items()]
     found: list[ImageFile] = []
     for shard, index in opened:
