@@ -200,6 +200,7 @@ def test_an_ablation_beside_the_published_one(kind, tmp_path, capsys) -> None:
         (tmp_path / name / "metrics.json").write_text(json.dumps({"psnr": 20.0 + number}))
     assert main([f"table={kind}", f"runs={tmp_path}", f"output_dir={tmp_path / 'tables'}"]) == 0
     text = (tmp_path / f"tables/table_{kind}.md").read_text()
+    assert text in capsys.readouterr().out  # published beside ours on the screen too
     assert f"| {names[1]}" in text and "**21.00**" in text
     assert ("no row corresponds to one of ours" in text) == (kind == "ablation_losses")
     assert ("are not in our sources" in text) == (kind == "ablation_vre")
