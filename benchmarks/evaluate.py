@@ -1,169 +1,150 @@
 """Measuring restored images: ours against each library's own call, image by image.
 
     python -m benchmarks.evaluate
-    python -m benchmarks.evaluate --images 16 --kept
+    python -m benchmarks.evaluate --images 16 --kept --clock cpu
 
-PSNR, SSIM, LPIPS and DISTS on a VGG16 of random weights. The other way reads both images for every
-figure, as each library's own script does: OpenCV's PSNR, torchmetrics' SSIM, lpips.LPIPS, and
-torchmetrics' DISTS, whose own call builds VGG16 anew and reads its file. With ``--kept`` it is
-built once, which is kinder. One run each, same threads; ours includes loading its networks.
+The paired suite with networks of full size and random weights; NIQE, MUSIQ and FID are left out,
+because their parameters are files of others. ``library`` is each library's own call
+(:mod:`benchmarks.library_scores`); torchmetrics' DISTS builds VGG16 anew and reads its file each
+time, with ``--kept`` once, which is kinder. ``cold`` is ours with nothing known, ``warm`` ours for
+another method's images against the same originals. The ways take turns, a batch each. Time by
+image does not depend on how many there are; loading the networks is told apart, and the last line
+is for 1,000 images.
 """
 
 import argparse
-import importlib
 import tempfile
 import time
-import types
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import cv2
-import lpips
 import numpy as np
 import torch
-import torchvision
 from PIL import Image
-from torch import Tensor, nn
-from torchmetrics.functional.image import structural_similarity_index_measure
 
-from experiments.evaluation import processes
-from experiments.evaluation.pairing import find_pairs
+from benchmarks.library_scores import VGG, LibraryWay, save_weights
+from experiments.evaluation.images import FolderImage
+from experiments.evaluation.pairing import Item
 from experiments.evaluation.planning import Comparison, make_plan
+from experiments.evaluation.work import Worker
 from osdface.devices import device_name
 from osdface.metrics.suites import SuiteSettings
-from osdface.networks.vgg16 import VGG16Trunk
 
-dists_module: Any = importlib.import_module("torchmetrics.functional.image.dists")
-RESOLUTION = 512
+RESOLUTION, WHOLE = 512, 1000
+FIGURES = ("psnr", "ssim", "lpips", "dists", "deg", "lmd")
+CLOCKS: dict[str, Callable[[], float]] = {"wall": time.perf_counter, "cpu": time.process_time}
 
 
 def make_images(folder: Path, count: int) -> None:
-    """Writes ``hq`` and ``restored``: smooth random pictures, and the same with noise."""
+    """Writes ``hq``: smooth random pictures; ``restored`` and ``other``: the same with noise."""
     random = np.random.default_rng(0)
-    for name in ("hq", "restored"):
-        (folder / name).mkdir()
     for number in range(count):
         small = random.integers(0, 256, (RESOLUTION // 8, RESOLUTION // 8, 3), dtype=np.uint8)
         image = cv2.resize(small, (RESOLUTION, RESOLUTION), interpolation=cv2.INTER_CUBIC)
-        noisy = np.clip(image + random.normal(0, 8, image.shape), 0, 255).astype(np.uint8)
-        for name, array in (("hq", image), ("restored", noisy)):
-            Image.fromarray(array).save(folder / name / f"{number:04d}.png")
+        for name, noise in (("hq", 0), ("restored", 8), ("other", 9)):
+            noisy = np.clip(image + random.normal(0, noise, image.shape), 0, 255)
+            (folder / name).mkdir(exist_ok=True)
+            Image.fromarray(noisy.astype(np.uint8)).save(folder / name / f"{number:04d}.png")
 
 
-def _read(path: Path) -> Tensor:
-    array = np.asarray(Image.open(path).convert("RGB"))
-    return torch.from_numpy(array.transpose(2, 0, 1).copy())[None].float() / 255
+class OurWay:
+    """The evaluation's own path, a block of images at a time."""
+
+    def __init__(self, folder: Path, figures: tuple[str, ...], batch: int) -> None:
+        self.folder, self.figures, self.batch = folder, figures, batch
+        self.settings = SuiteSettings(perceptual=str(folder / VGG), weights_dir=str(folder))
+
+    def worker(self, name: str, numbers: Sequence[int], cache: str) -> Worker:
+        """Returns what measures some images of ``name``; what it learns is kept in ``cache``."""
+        items = []
+        for number in numbers:
+            paths = (self.folder / each / f"{number:04d}.png" for each in (name, "hq"))
+            items.append(Item(f"{number:04d}", *map(FolderImage, paths)))
+        place = self.folder / cache
+        return Worker(
+            make_plan(items, self.figures, self.settings, Comparison(), place, self.batch)
+        )
 
 
-def _features() -> nn.Sequential:
-    """Layers as torchvision's: activations in place."""
-    return torchvision.models.vgg16(weights=None, init_weights=False).features
+class Stopwatch:
+    """Seconds by name, each a sum over blocks."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self.clock, self.spent = clock, dict[str, float]()
+
+    def __call__(self, name: str, call: Callable[[], Any]) -> Any:
+        start = self.clock()
+        found = call()
+        self.spent[name] = self.spent.get(name, 0.0) + self.clock() - start
+        return found
 
 
-def save_weights(trunk: VGG16Trunk, path: Path) -> None:
-    """Writes a file of torchvision's layout and size with the trunk's weights."""
-    whole = torchvision.models.vgg16(weights=None, init_weights=False).state_dict()
-    torch.save(whole | trunk.state_dict(), path)
-
-
-class LibraryWay:
-    """One figure after the other, image by image, each by its library's own call."""
-
-    def __init__(self, trunk: VGG16Trunk, file: Path, kept: bool) -> None:
-        layers = nn.Sequential(*trunk.features, nn.MaxPool2d(2))
-        self.fake = types.SimpleNamespace(vgg16=lambda **_: types.SimpleNamespace(features=layers))
-        self.file = file
-        with mock.patch.object(lpips.pretrained_networks, "tv", self.fake):
-            self.lpips = lpips.LPIPS(net="vgg", pnet_rand=True, verbose=False).eval()
-        self.kept = self._build() if kept else None
-
-    def _build(self) -> nn.Module:
-        with mock.patch.object(dists_module, "vgg16", self._vgg16):
-            return dists_module.DISTSNetwork(load_weights=True).eval()
-
-    def _vgg16(self, **_: Any) -> nn.Module:
-        """torchvision's with the file's weights, as it builds it, but without asking the hub."""
-        network = torchvision.models.VGG(_features(), init_weights=False)
-        network.load_state_dict(torch.load(self.file, map_location="cpu", weights_only=True))
-        return network
-
-    def __call__(self, folder: Path) -> dict[str, float]:
-        measured: dict[str, Callable[[Path, Path], float]] = {
-            "psnr": self._psnr,
-            "ssim": self._ssim,
-            "lpips": self._lpips,
-            "dists": self._dists,
-        }
-        names = sorted(path.name for path in (folder / "hq").iterdir())
-        with torch.inference_mode():
-            return {
-                key: float(
-                    np.mean([one(folder / "restored" / n, folder / "hq" / n) for n in names])
-                )
-                for key, one in measured.items()
-            }
-
-    def _psnr(self, restored: Path, target: Path) -> float:
-        return float(cv2.PSNR(cv2.imread(str(restored)), cv2.imread(str(target))))
-
-    def _ssim(self, restored: Path, target: Path) -> float:
-        pair = (_read(each) for each in (restored, target))
-        return float(structural_similarity_index_measure(*pair, data_range=1.0))  # type: ignore[arg-type]
-
-    def _lpips(self, restored: Path, target: Path) -> float:
-        return float(self.lpips(_read(restored) * 2 - 1, _read(target) * 2 - 1))
-
-    def _dists(self, restored: Path, target: Path) -> float:
-        network = self.kept or self._build()
-        return float(network(_read(restored), _read(target)))
-
-
-def our_way(folder: Path, settings: SuiteSettings, batch: int) -> dict[str, float]:
-    """The evaluation's own path, with nothing known before."""
-    columns = ("psnr", "ssim", "lpips", "dists")
-    pairs = find_pairs(folder / "restored", folder / "hq", None)
-    with tempfile.TemporaryDirectory() as cache:
-        plan = make_plan(pairs.items, columns, settings, Comparison(), Path(cache), batch)
-        return processes.measure(plan, "cpu", 1, progress=False).values
+def measure(arguments: argparse.Namespace, folder: Path) -> tuple[Stopwatch, dict[str, Any]]:
+    """Times the ways in turns; returns seconds by way, and figure -> values by way."""
+    figures = tuple(arguments.figures.split(","))
+    make_images(folder, arguments.images)
+    trunk = save_weights(folder)
+    watch = Stopwatch(CLOCKS[arguments.clock])
+    theirs = watch("load library", lambda: LibraryWay(folder, trunk, arguments.kept))
+    ours = OurWay(folder, figures, arguments.batch)
+    watch("load ours", lambda: ours.worker("restored", [0], "unused"))
+    found: dict[str, Any] = {way: {name: [] for name in figures} for way in ("library", "cold")}
+    for start in range(0, arguments.images, arguments.batch):
+        numbers = range(start, min(start + arguments.batch, arguments.images))
+        pairs = [
+            [folder / name / f"{number:04d}.png" for number in numbers]
+            for name in ("restored", "hq")
+        ]
+        block = watch("library", lambda pairs=pairs: theirs(*pairs, figures))
+        cold = ours.worker("restored", numbers, f"cache-{start}")
+        rows = watch("cold", lambda worker=cold: worker.run(lambda _: None)).rows
+        warm = ours.worker("other", numbers, f"cache-{start}")
+        watch("warm", lambda worker=warm: worker.run(lambda _: None))
+        for name in figures:
+            found["library"][name] += block[name]
+            found["cold"][name] += [rows[key][name] for key in sorted(rows)]
+    return watch, found
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Measures and prints both ways."""
+    """Measures and prints all ways."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--images", type=int, default=8, help="pairs of images at 512 (8)")
     parser.add_argument("--batch", type=int, default=4, help="images at once in ours (4)")
+    parser.add_argument("--figures", default=",".join(FIGURES), help=f"some of {FIGURES}")
     parser.add_argument("--kept", action="store_true", help="keep the library's DISTS network")
+    parser.add_argument("--clock", default="wall", choices=CLOCKS, help="cpu: on a busy machine")
     arguments = parser.parse_args(argv)
     if min(arguments.images, arguments.batch) < 1:
         parser.error("--images and --batch are at least 1")
+    if not set(arguments.figures.split(",")) <= set(FIGURES):
+        parser.error(f"--figures are some of {','.join(FIGURES)}")
     torch.manual_seed(0)
     where = device_name(torch.device("cpu"))
     print(f"{where}; torch {torch.__version__}, {torch.get_num_threads()} threads")
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        make_images(folder, arguments.images)
-        trunk = VGG16Trunk("max").eval()
-        save_weights(trunk, folder / "random.pth")
-        settings = SuiteSettings(perceptual=str(folder / "random.pth"))
-        theirs = LibraryWay(trunk, folder / "random.pth", arguments.kept)
-        ways: dict[str, Any] = {
-            "library": lambda: theirs(folder),
-            "ours": lambda: our_way(folder, settings, arguments.batch),
-        }
-        took, figures = {}, {}
-        for key, way in ways.items():
-            start = time.perf_counter()
-            figures[key] = way()
-            took[key] = time.perf_counter() - start
-    print(f"{arguments.images} pairs at {RESOLUTION}, VGG16 with random weights, one run each")
-    print("| way | s/image | " + " | ".join(figures["ours"]) + " |")
-    print("|---|---|" + "---|" * len(figures["ours"]))
-    for key, values in figures.items():
-        row = " | ".join(f"{values[name]:.6f}" for name in figures["ours"])
-        print(f"| {key} | {took[key] / arguments.images:.2f} | {row} |")
-    print(f"\nratio {took['library'] / took['ours']:.2f}")
+        watch, found = measure(arguments, Path(name))
+    report(watch.spent, found, arguments)
+
+
+def report(spent: dict[str, float], found: dict[str, Any], arguments: argparse.Namespace) -> None:
+    """Prints the table and the ratios."""
+    kept = ", the library's DISTS network kept" if arguments.kept else ""
+    print(f"{arguments.images} pairs at {RESOLUTION}, {arguments.clock} time, one run each{kept}")
+    names = arguments.figures.split(",")
+    print("| way | loading, s | s/image | " + " | ".join(names) + " |")
+    print("|---|---|---|" + "---|" * len(names))
+    whole = {}
+    for way in ("library", "cold", "warm"):
+        loading = spent["load library" if way == "library" else "load ours"]
+        each = spent[way] / arguments.images
+        whole[way] = loading + WHOLE * each
+        figures = [f"{np.mean(found[way][n]):.6f}" if way in found else "" for n in names]
+        print(f"| {way} | {loading:.1f} | {each:.2f} | " + " | ".join(figures) + " |")
+    ratios = [f"{way} {whole['library'] / whole[way]:.2f}" for way in ("cold", "warm")]
+    print(f"\nratio for {WHOLE} images: {', '.join(ratios)}")
 
 
 if __name__ == "__main__":

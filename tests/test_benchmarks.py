@@ -144,12 +144,14 @@ def test_stage_2_step_prints_its_tables(capsys) -> None:
 
 @pytest.mark.slow
 def test_evaluate_gives_the_libraries_figures(capsys) -> None:
-    evaluate.main(["--images", "1", "--batch", "1"])
+    evaluate.main(["--images", "2", "--batch", "1", "--figures", "psnr,ssim,lpips,dists,deg"])
     lines = capsys.readouterr().out.splitlines()
     library, ours = (
-        list(map(float, row.strip("|").split(" | ")[2:]))
-        for name in ("| library", "| ours")
-        for row in (next(line for line in lines if line.startswith(name)).strip("| "),)
+        list(map(float, row.strip("| ").split(" | ")[3:]))
+        for name in ("| library", "| cold")
+        for row in (next(line for line in lines if line.startswith(name)),)
     )
-    assert ours == pytest.approx(library, abs=2e-6)
-    assert lines[-1].startswith("ratio ")
+    assert ours[:4] == pytest.approx(library[:4], abs=2e-6)
+    # OpenCV's gray is rounded to bytes before and after it is made smaller.
+    assert ours[4] == pytest.approx(library[4], rel=0.05)
+    assert lines[-1].startswith("ratio for 1000 images: cold ")

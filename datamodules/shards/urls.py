@@ -12,7 +12,9 @@ from osdface.errors import UserError
 _SCHEME = re.compile(r"(?P<scheme>pipe|[A-Za-z][A-Za-z0-9+.-]+(?=://)):")
 
 
-def expand_urls(urls: str | Sequence[str], root: str | Path | None = None) -> list[Path | str]:
+def expand_urls(
+    urls: str | Sequence[str], root: str | Path | None = None, key: str = "data.urls"
+) -> list[Path | str]:
     """Returns the shards that are meant: paths, and texts for remote ones; globs are sorted.
 
     Args:
@@ -21,6 +23,7 @@ def expand_urls(urls: str | Sequence[str], root: str | Path | None = None) -> li
             joined by ``::``, or a list.
         root: Folder, or ``http(s)`` address, that relative patterns are below; None is the
             working folder.
+        key: What a mistake calls ``urls``.
 
     Raises:
         UserError: A pattern matches nothing, names a shard twice, or has another scheme; no
@@ -28,15 +31,15 @@ def expand_urls(urls: str | Sequence[str], root: str | Path | None = None) -> li
     """
     patterns = urls.split("::") if isinstance(urls, str) else list(urls)
     if not patterns:
-        raise UserError("data.urls is empty: give at least one shard, such as 'train-*.tar'.")
+        raise UserError(f"{key} is empty: give at least one shard, such as 'train-*.tar'.")
     shards: list[Path | str] = []
     for pattern in patterns:
-        shards += _expand(str(pattern), root)
+        shards += _expand(str(pattern), root, key)
     if len(set(shards)) < len(shards):
         repeated = next(shard for shard in shards if shards.count(shard) > 1)
-        raise UserError(f"The shard {repeated} is named twice in data.urls: name it once.")
+        raise UserError(f"The shard {repeated} is named twice in {key}: name it once.")
     if not any(isinstance(shard, str) or shard.is_file() for shard in shards):
-        raise UserError(f"The shard {shards[0]} (of data.urls {urls!r}) does not exist.")
+        raise UserError(f"The shard {shards[0]} (of {key} {urls!r}) does not exist.")
     return shards
 
 
@@ -45,7 +48,7 @@ def is_remote(place: str | Path) -> bool:
     return isinstance(place, str) and place.startswith(("http://", "https://", "pipe:"))
 
 
-def _expand(pattern: str, root: str | Path | None) -> list[Path | str]:
+def _expand(pattern: str, root: str | Path | None, key: str) -> list[Path | str]:
     if root is not None and is_remote(root) and not _SCHEME.match(pattern):
         pattern = f"{str(root).rstrip('/')}/{pattern}"
     if match := _SCHEME.match(pattern):
@@ -64,5 +67,6 @@ def _expand(pattern: str, root: str | Path | None) -> list[Path | str]:
             found.append(Path(path))
     if not found:
         where = f" below {root}" if root is not None else ""
-        raise UserError(f"No shard matches {pattern!r}{where}: correct data.urls or data.root.")
+        or_root = " or data.root" if key == "data.urls" else ""
+        raise UserError(f"No shard matches {pattern!r}{where}: correct {key}{or_root}.")
     return found

@@ -14,7 +14,7 @@ from experiments.baselines.methods import Method
 from experiments.baselines.options import allowed, check, chosen_methods, listed
 from experiments.baselines.pictures import list_pictures
 from experiments.baselines.records import FILE, Record, read_record
-from experiments.baselines.rendering import write_tables
+from experiments.baselines.rendering import markdown, write_tables
 from experiments.baselines.running import given_images, run_method
 from experiments.baselines.runs import RESTORED, Run, Settings
 from experiments.baselines.tables import TABLE_OF, suite_table, tables_from_disk
@@ -87,7 +87,7 @@ def _from_disk(values: Mapping[str, Any]) -> list[str]:
     folder = Path(values["output_dir"]).expanduser() if values["output_dir"] else runs
     name = values["table"] if values["table"].startswith("abl") else f"table_{values['table']}"
     paths = write_tables(tables, folder, name if name.startswith("table") else f"table_{name}")
-    return [str(path.absolute()) for path in paths]
+    return [*map(markdown, tables), *(str(path.absolute()) for path in paths)]
 
 
 def _scoring(values: Mapping[str, Any]) -> ScoringSettings:

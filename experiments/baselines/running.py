@@ -4,24 +4,22 @@ import shutil
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
+from experiments.baselines.done import fingerprint_of, read_done
 from experiments.baselines.methods import Method
 from experiments.baselines.pictures import (
     Outputs,
     collect,
     find_outputs,
-    list_pictures,
     stage,
 )
 from experiments.baselines.process import Finished, run_process
 from experiments.baselines.runs import LOG, RECORD, RESTORED, Run, Settings
 from osdface.errors import UserError
-from osdface.files import read_json, write_json
+from osdface.files import write_json
 from osdface.picture_reading import PICTURE_SUFFIXES
 
 Tell = Callable[[str], None]
-_WEIGHTS = (".pth", ".pt", ".ckpt", ".safetensors", ".pkl", ".bin")
 
 
 def run_method(
@@ -34,8 +32,8 @@ def run_method(
     """
     if reason := method.lacking():
         return Run("absent", reason, wanted=len(inputs))
-    fingerprint = _fingerprint(method, inputs, settings)
-    if (before := _read(folder, fingerprint)) is not None:
+    fingerprint = fingerprint_of(method, inputs, settings)
+    if (before := read_done(folder, fingerprint)) is not None:
         tell(f"{method.key}: done before")
         return before
     _claim(folder)
@@ -138,37 +136,3 @@ def given_images(
     if refused := outputs.refused(allow):
         run.state, run.reason = "incomplete", refused
     return run
-
-
-def _fingerprint(method: Method, inputs: Mapping[str, Path], settings: Settings) -> list[Any]:
-    stamps = [_stamp(path) for path in inputs.values()]
-    weights = [_stamp(file) for path in method.needed().values() for file in _files(path)]
-    return [asdict(method), stamps, weights, settings.timing, sorted(settings.allow)]
-
-
-def _files(path: Path) -> list[Path]:
-    """Of a folder its weights: what else lies there, such as logs, may change."""
-    if not path.is_dir():
-        return [path]
-    return sorted(each for each in path.iterdir() if each.suffix in _WEIGHTS and each.is_file())
-
-
-def _stamp(path: Path) -> list[Any]:
-    found = path.stat()
-    return [str(path.resolve()), found.st_size, found.st_mtime_ns]
-
-
-def _read(folder: Path, fingerprint: list[Any]) -> Run | None:
-    """A run that was done by the same settings, and whose pictures are all there."""
-    try:
-        found = read_json(folder / RECORD)
-        run = Run(**found["run"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    if found["fingerprint"] != fingerprint or run.state != "done":
-        return None
-    try:
-        there = len(list_pictures(folder / RESTORED, "restored"))
-    except UserError:
-        return None
-    return run if there == run.images else None

@@ -75,12 +75,14 @@ class FeatureCache:
                 path.unlink(missing_ok=True)
 
     def get(self, key: str) -> Tensor | None:
-        """Returns the features (D,) of an image, None if they are not known."""
+        """Returns the features of an image, (D,) or of any shape; None if they are not known."""
         return self.known.get(key)
 
     def put(self, features: Mapping[str, Tensor]) -> None:
-        """Keeps features (D,) of some images."""
-        held = {key: each.contiguous().to(torch.float32) for key, each in features.items()}
+        """Keeps the features of some images."""
+        held = {
+            key: each.clone(memory_format=torch.contiguous_format) for key, each in features.items()
+        }
         self.known |= held
         with atomic_path(self.folder / f"{uuid.uuid4().hex[:16]}.safetensors") as temporary:
             save_file(held, temporary)

@@ -7,6 +7,7 @@ from typing import Any
 from experiments.cli.lock import FolderLock
 from experiments.evaluation.options import allowed, check, listed
 from experiments.evaluation.pairing import Pairs, find_pairs
+from experiments.evaluation.plan import Measured
 from experiments.evaluation.planning import (
     check_columns,
     figures_of,
@@ -16,7 +17,7 @@ from experiments.evaluation.planning import (
 )
 from experiments.evaluation.processes import measure
 from experiments.evaluation.results import Evaluation, write_grids
-from experiments.evaluation.work import RESTORED, Measured
+from experiments.evaluation.sets import RESTORED
 from osdface.errors import UserError
 from osdface.metrics.suites import SuiteSettings, chosen
 
@@ -62,7 +63,8 @@ def _evaluated(values: Mapping[str, Any], output: Path) -> list[str]:
     pairs.check(allowed(values), output)
     plan = make_plan(pairs.items, columns, settings, comparison, output / CACHE, values["batch"])
     measured = measure(plan, values["device"], values["processes"], values["progress"])
-    pairs.faults["unreadable"] += measured.unreadable
+    for kind, told in measured.faults.items():
+        pairs.faults[kind] += told
     pairs.check(allowed(values), output)
     evaluation = Evaluation(
         values["suite"],

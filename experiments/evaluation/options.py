@@ -10,11 +10,12 @@ from osdface.errors import UserError
 
 KINDS = ("missing", "extra", "unreadable", "size")
 KEYS = {
-    "restored": Key(REQUIRED, "folder of restored images of any method"),
-    "reference": Key(None, "folder of the originals, of the same stems and sizes"),
+    "restored": Key(REQUIRED, "folder of restored images of any method, or WebDataset shards: "
+                    "a path, a glob, a range such as 'DIR/a-{000000..000009}.tar'"),
+    "reference": Key(None, "folder or shards of the originals, of the same stems and sizes"),
     "suite": Key("celeba_test", "which figures", ("celeba_test", "real_world")),
     "metrics": Key(None, "some of them or more: psnr,lpips,...; default the suite's columns"),
-    "fid_reference": Key(None, "what FID compares with: a folder of images, or their statistics; "
+    "fid_reference": Key(None, "what FID compares with: images, or a file of their statistics; "
                          "default FFHQ's, a weight file"),
     "output_dir": Key(REQUIRED, "folder of the results; repeat the command to go on in it"),
     "suffix": Key(None, "what a method puts behind a stem, such as _00"),

@@ -1,15 +1,16 @@
 """Which image belongs to which original: paired by stem, every difference named."""
 
+import io
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from PIL import Image
 
+from experiments.evaluation.images import ImageFile, find_images
 from experiments.evaluation.options import KINDS
 from osdface.errors import UserError
 from osdface.files import write_text
-from osdface.picture_reading import PICTURE_SUFFIXES
 
 DIFFERENCES = "differences.txt"
 
@@ -19,16 +20,25 @@ class Item:
     """An image to be measured, by its key (the stem without suffix), and its original."""
 
     key: str
-    restored: Path
-    reference: Path | None = None
+    restored: ImageFile
+    reference: ImageFile | None = None
+
+    @property
+    def images(self) -> tuple[ImageFile, ...]:
+        """The image, and its original where there is one."""
+        return (self.restored, self.reference) if self.reference else (self.restored,)
 
 
 @dataclass
 class Pairs:
-    """What can be measured, and what differs: kind of :data:`KINDS` -> sentences."""
+    """What can be measured, and what differs: kind of :data:`KINDS` -> sentences.
+
+    ``suffix`` is what seems to be behind all stems of the restored images; empty if nothing is.
+    """
 
     items: list[Item]
     faults: dict[str, list[str]] = field(default_factory=lambda: {kind: [] for kind in KINDS})
+    suffix: str = ""
 
     def check(self, allow: Collection[str], output: Path) -> None:
         """Writes what differs into a file of ``output``.
@@ -48,82 +58,82 @@ class Pairs:
             told = "; ".join(f"{len(found[k])} {k} ({found[k][0]})" for k in refused)
             raise UserError(
                 f"The folders differ: {told}. All are listed in {path}; allow={','.join(refused)} "
-                "leaves them out."
+                "leaves them out." + (f" Should it be suffix={self.suffix}?" if self.suffix else "")
             )
         if not self.items:
             raise UserError("No image is left that could be measured.")
 
 
-def pictures_in(folder: str | Path, key: str) -> list[Path]:
-    """Returns the pictures of a folder (not below it) in the order of their names.
-
-    Raises:
-        UserError: There is no such folder, or no picture in it.
-    """
-    root = Path(folder).expanduser()
-    if not root.is_dir():
-        raise UserError(f"{key}={folder} is no folder.")
-    found = sorted(
-        path
-        for path in root.iterdir()
-        if path.suffix.lower() in PICTURE_SUFFIXES and path.name[0] != "." and path.is_file()
-    )
-    if not found:
-        raise UserError(f"{key}={folder} holds no picture.")
-    return found
-
-
-def _by_stem(paths: Iterable[Path], key: str) -> dict[str, Path]:
-    found: dict[str, Path] = {}
-    for path in paths:
-        if path.stem in found:
-            raise UserError(f"{key}= holds {found[path.stem].name} and {path.name}: which one?")
-        found[path.stem] = path
-    return found
-
-
 def find_pairs(restored: str | Path, reference: str | Path | None, suffix: str | None) -> Pairs:
-    """Pairs two folders by stem; without a reference every image stands alone.
+    """Pairs two sets of images by stem; without a reference every image stands alone.
 
     Only heads of files are read: an image that is cut off is found when it is measured.
 
     Args:
-        restored: Folder of the restored images.
-        reference: Folder of the originals.
+        restored: Folder or shards of the restored images
+            (:func:`~experiments.evaluation.images.find_images`).
+        reference: Those of the originals.
         suffix: What the restored images' stems end in, besides.
 
     Raises:
-        UserError: A folder is missing, empty, or holds two pictures of one stem.
+        UserError: One is missing, empty, or holds two pictures of one stem.
     """
-    images = _by_stem(pictures_in(restored, "restored"), "restored")
-    originals = _by_stem(pictures_in(reference, "reference"), "reference") if reference else None
     pairs = Pairs([])
+    images, damage = find_images(restored, "restored")
+    pairs.faults["unreadable"] += damage
+    originals = None
+    if reference:
+        originals, damage = find_images(reference, "reference")
+        pairs.faults["unreadable"] += damage
     seen: set[str] = set()
-    for stem, path in images.items():
+    for stem, image in images.items():
         key = stem.removesuffix(suffix or "")
         strange = not stem.endswith(suffix or "") or key in seen
         if strange or (originals is not None and key not in originals):
-            pairs.faults["extra"].append(path.name)
+            pairs.faults["extra"].append(_short(image))
             continue
         seen.add(key)
-        item = Item(key, path, originals[key] if originals else None)
+        item = Item(key, image, originals[key] if originals else None)
         if _judge(item, pairs):
             pairs.items.append(item)
-    pairs.faults["missing"] = [path.name for k, path in (originals or {}).items() if k not in seen]
+    lacking = [image for key, image in (originals or {}).items() if key not in seen]
+    pairs.faults["missing"] = [_short(image) for image in lacking]
+    if not pairs.items and not suffix:
+        pairs.suffix = _common_suffix(images, originals or {})
     return pairs
+
+
+def _common_suffix(stems: Iterable[str], keys: Collection[str]) -> str:
+    """What stands behind a key in every stem, such as ``_00``; empty if nothing does."""
+    stems = list(stems)
+    rests = {stems[0].removeprefix(key) for key in keys if stems[0].startswith(key)}
+    fits = (rest for rest in rests if all(stem.removesuffix(rest) in keys for stem in stems))
+    return next(fits, "")
+
+
+def _short(image: ImageFile) -> str:
+    return image.name.rpartition("/")[2]
 
 
 def _judge(item: Item, pairs: Pairs) -> bool:
     sizes = []
-    for path in filter(None, (item.restored, item.reference)):
+    for image in item.images:
         try:
-            with Image.open(path) as image:
-                sizes.append(image.size)
+            sizes.append(_size(image))
         except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError):
-            pairs.faults["unreadable"].append(str(path))
+            pairs.faults["unreadable"].append(image.name)
             return False
     if len(set(sizes)) > 1:
         one, other = (f"{width}x{height}" for width, height in sizes)
-        pairs.faults["size"].append(f"{item.restored.name}: {one}, its original {other}")
+        pairs.faults["size"].append(f"{_short(item.restored)}: {one}, its original {other}")
         return False
     return True
+
+
+def _size(image: ImageFile) -> tuple[int, int]:
+    try:
+        with Image.open(io.BytesIO(image.head())) as found:
+            return found.size
+    except OSError:  # a long profile or preview may stand before the size
+        with Image.open(io.BytesIO(image.read())) as found:
+            return found.size

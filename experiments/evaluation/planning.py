@@ -4,8 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from experiments.evaluation.pairing import Item, pictures_in
-from experiments.evaluation.work import FURTHER, REFERENCE, RESTORED, Measured, Plan
+from experiments.evaluation.images import ImageFile, find_images
+from experiments.evaluation.pairing import Item
+from experiments.evaluation.plan import Measured, Plan
+from experiments.evaluation.sets import FURTHER, REFERENCE, RESTORED
 from osdface.errors import UserError
 from osdface.metrics.feature_statistics import SUFFIXES, FeatureStatistics, frechet_distance
 from osdface.metrics.specification import Specification
@@ -21,12 +23,12 @@ class Comparison:
     """What FID compares with, besides the originals.
 
     Attributes:
-        images: Of a folder.
+        images: Of a folder, or of shards.
         statistics: Of a file.
         text: What it is, for the reader of a figure.
     """
 
-    images: tuple[Path, ...] = ()
+    images: tuple[ImageFile, ...] = ()
     statistics: FeatureStatistics | None = None
     text: str = ""
 
@@ -54,8 +56,10 @@ def find_comparison(
     if path.suffix in SUFFIXES and not path.is_dir():
         held = FeatureStatistics.load(path)
         return Comparison((), held, f"against {path.name} ({held.count or 'unknown'} images)")
-    images = tuple(pictures_in(path, "fid_reference"))
-    return Comparison(images, None, f"against {len(images)} images of {path.name}")
+    found, damage = find_images(given, "fid_reference")
+    if damage:
+        raise UserError(f"fid_reference= cannot be read: {damage[0]}.")
+    return Comparison(tuple(found.values()), None, f"against {len(found)} images of {path.name}")
 
 
 def check_columns(columns: Sequence[str], paired: bool) -> None:

@@ -14,7 +14,8 @@ from typing import Any
 
 from tqdm import tqdm
 
-from experiments.evaluation.work import Measured, Plan, Worker
+from experiments.evaluation.plan import Measured, Plan
+from experiments.evaluation.work import Worker
 from osdface.devices import default_device
 from osdface.errors import UserError
 
@@ -139,7 +140,8 @@ def _merged(parts: list[Measured]) -> Measured:
     whole = parts[0]
     for part in parts[1:]:
         whole.rows |= part.rows
-        whole.unreadable += part.unreadable
+        for kind, told in part.faults.items():
+            whole.faults.setdefault(kind, []).extend(told)
     return whole
 
 

@@ -12,11 +12,12 @@ import numpy as np
 
 from callbacks.drawing import draw_grid
 from callbacks.image_grid import save_picture
+from experiments.evaluation.images import ImageFile
 from experiments.evaluation.pairing import Item
 from osdface.files import write_json, write_text
 from osdface.metrics.specification import Specification
 from osdface.metrics.suites import HIGHER
-from osdface.picture_reading import read_picture
+from osdface.picture_reading import decode_picture
 
 ROWS, SUMMARY, TEXT = "metrics.csv", "summary.json", "summary.md"
 WORST, BEST = "worst.png", "best.png"
@@ -51,6 +52,11 @@ class Evaluation:
         """Columns that networks measured which stand in for the published ones."""
         return [name for name, each in self.specifications.items() if each.stand_in]
 
+    @property
+    def not_comparable(self) -> list[str]:
+        """Columns that may not be held against published ones: stand-ins, and other networks."""
+        return [name for name, each in self.specifications.items() if not each.comparable]
+
     def write(self, folder: Path) -> None:
         """Writes the three tables, each atomically; the summary last."""
         write_text(folder / ROWS, self._csv())
@@ -61,17 +67,22 @@ class Evaluation:
         columns = list(next(iter(self.rows.values()), {}))
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(["image", *columns, "stand_ins"])
-        named = " ".join(name for name in columns if name in self.stand_ins)
+        writer.writerow(["image", *columns, "stand_ins", "not_comparable"])
+        named = [
+            " ".join(name for name in columns if name in marked)
+            for marked in (self.stand_ins, self.not_comparable)
+        ]
         for key in sorted(self.rows):
             figures = [repr(self.rows[key][name]) for name in columns]
-            writer.writerow([key, *figures, named])
+            writer.writerow([key, *figures, *named])
         return text.getvalue()
 
     def _markdown(self) -> str:
         title = f"# {self.suite}: {self.images} images"
         if self.stand_ins:
             title += f" (stand-in networks measured {', '.join(self.stand_ins)})"
+        if others := [name for name in self.not_comparable if name not in self.stand_ins]:
+            title += f" ({', '.join(others)}: not by the published network)"
         lines = [title, "", f"Restored: `{self.restored}`"]
         lines += [f"Originals: `{self.reference}`"] if self.reference else []
         lines += ["", "| figure | value | comparable | what it rests on |", "|---|---|---|---|"]
@@ -96,6 +107,7 @@ class Evaluation:
             "restored": self.restored,
             "reference": self.reference,
             "stand_ins": self.stand_ins,
+            "not_comparable": self.not_comparable,
             # JSON knows no NaN.
             "values": {k: v if math.isfinite(v) else None for k, v in self.values.items()},
             "specifications": {name: self.specifications[name].as_dict() for name in self.values},
@@ -131,5 +143,5 @@ def write_grids(
     return written
 
 
-def _pixels(path: Path | None) -> np.ndarray | None:
-    return read_picture(path).rgb_bytes() if path else None
+def _pixels(image: ImageFile | None) -> np.ndarray | None:
+    return decode_picture(image.read(), image.name).rgb_bytes() if image else None

@@ -137,8 +137,8 @@ def score(
             )
         plan = make_plan(pairs.items, columns, networks, comparison, cache, batch=4)
         measured = measure(plan, settings.device, 1, progress=False)
-    if measured.unreadable:
-        raise UserError(measured.unreadable[0])
+    for told in measured.faults.values():
+        raise UserError(told[0])
     return figures_of(measured, plan, comparison)
 
 

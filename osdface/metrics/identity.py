@@ -3,11 +3,11 @@
 import torch
 from torch import Tensor
 
-from osdface.metrics.per_image import PerImageMean
+from osdface.metrics.per_image import FeatureComparison
 from osdface.networks.identity import IdentityEncoder
 
 
-class IdentitySimilarity(PerImageMean):
+class IdentitySimilarity(FeatureComparison):
     """Mean cosine (``identity``) and mean angle in degrees (``identity_angle``) of embeddings.
 
     The angle is the mean over images of arccos, which is not the arccos of the mean cosine; the
@@ -18,8 +18,13 @@ class IdentitySimilarity(PerImageMean):
         super().__init__(("identity", "identity_angle"))
         self.encoder = encoder
 
-    def per_image(self, restored: Tensor, target: Tensor) -> dict[str, Tensor]:
-        x, y = (self.encoder(image).double() for image in (restored, target))
+    def features(self, images: Tensor) -> Tensor:
+        """Returns unit embeddings (B, D)."""
+        return self.encoder(images)
+
+    def compare(self, restored: Tensor, target: Tensor) -> dict[str, Tensor]:
+        """Returns cosines and angles (B,) of embeddings (B, D)."""
+        x, y = restored.double(), target.double()
         # arccos loses half of the digits near 0; the half angle between unit vectors does not.
         angle = 2 * torch.atan2((x - y).norm(dim=1), (x + y).norm(dim=1))
         return {"identity": angle.cos(), "identity_angle": angle.rad2deg()}

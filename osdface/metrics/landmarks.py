@@ -2,11 +2,11 @@
 
 from torch import Tensor
 
-from osdface.metrics.per_image import PerImageMean
+from osdface.metrics.per_image import FeatureComparison
 from osdface.networks.landmarks import SIDE, LandmarkNetwork
 
 
-class LandmarkDistance(PerImageMean):
+class LandmarkDistance(FeatureComparison):
     """Mean over images of the mean distance of corresponding landmarks, in pixels at 512 (``lmd``).
 
     Images are FFHQ-aligned faces (B, 3, H, W) in [-1, 1]. Source: LMD of the field's scripts.
@@ -16,9 +16,13 @@ class LandmarkDistance(PerImageMean):
         super().__init__(("lmd",))
         self.network = network
 
-    def per_image(self, restored: Tensor, target: Tensor) -> dict[str, Tensor]:
-        apart = self.network(restored) - self.network(target)
-        return {"lmd": apart.norm(dim=-1).mean(1)}
+    def features(self, images: Tensor) -> Tensor:
+        """Returns landmarks (B, N, 2) in pixels at 512, float64 on the CPU."""
+        return self.network(images)
+
+    def compare(self, restored: Tensor, target: Tensor) -> dict[str, Tensor]:
+        """Returns the mean distance (B,) of landmarks (B, N, 2)."""
+        return {"lmd": (restored - target).norm(dim=-1).mean(1)}
 
     def specification(self) -> dict[str, str]:
         """Returns which network the figure depends on."""

@@ -62,3 +62,22 @@ class PerImageMean(Metric):
         if int(self.images) == 0:
             raise UserError("The metrics saw no image: the data set to be evaluated is empty.")
         return dict(zip(self.names, (self.total / self.images).tolist(), strict=True))
+
+
+class FeatureComparison(PerImageMean):
+    """Base of the figures that compare small features of both images, which may be known already.
+
+    A reference that ten methods are measured against goes through the network once:
+    :meth:`compare` takes features that :meth:`features` gave at any time.
+    """
+
+    def features(self, images: Tensor) -> Tensor:
+        """Returns what is compared, (B, ...), of images (B, 3, H, W) in [-1, 1]."""
+        raise NotImplementedError
+
+    def compare(self, restored: Tensor, target: Tensor) -> dict[str, Tensor]:
+        """Returns every figure of each image from the features of both, name -> (B,)."""
+        raise NotImplementedError
+
+    def per_image(self, restored: Tensor, target: Tensor) -> dict[str, Tensor]:
+        return self.compare(self.features(restored), self.features(target))

@@ -6,6 +6,7 @@ from torch import Tensor
 from osdface.losses.dists import DISTS
 from osdface.losses.lpips import LPIPS
 from osdface.losses.perceptual import unit_range
+from osdface.metrics.banded import dists_stage, lpips_stage
 from osdface.metrics.per_image import PerImageMean
 from osdface.networks.vgg16 import VGG16Trunk
 
@@ -18,36 +19,67 @@ class PerceptualSimilarity(PerImageMean):
 
     Args:
         lpips: None leaves it out.
-        dists: None leaves it out; on VGG16 both must hold the same weights.
+        dists: None leaves it out.
+        same_weights: Whether both networks hold the same weights, and so share the first stage.
     """
 
-    def __init__(self, lpips: LPIPS | None, dists: DISTS | None) -> None:
+    def __init__(self, lpips: LPIPS | None, dists: DISTS | None, same_weights: bool = True) -> None:
         named = {"lpips": lpips, "dists": dists}
         super().__init__([name for name, loss in named.items() if loss is not None])
-        self.lpips, self.dists = lpips, dists
+        self.lpips, self.dists, self.same_weights = lpips, dists, same_weights
 
     def per_image(self, restored: Tensor, target: Tensor) -> dict[str, Tensor]:
         losses = {k: each for k, each in (("lpips", self.lpips), ("dists", self.dists)) if each}
-        trunks = [loss.trunk for loss in losses.values()]
-        shared = len(trunks) == 2 and all(isinstance(each, VGG16Trunk) for each in trunks)
         with torch.no_grad():
-            if not shared:
+            if not all(isinstance(loss.trunk, VGG16Trunk) for loss in losses.values()):
                 return {name: loss.per_image(restored, target) for name, loss in losses.items()}
-            assert self.lpips is not None and self.dists is not None
-            x, y = (self._both(unit_range(images)) for images in (restored, target))
-            return {
-                "lpips": self.lpips.compare(x[0], y[0]),
-                "dists": self.dists.compare(x[1], y[1]),
-            }
+            # One by one on a CPU: maps of several images only wait for memory.
+            size = 1 if restored.device.type == "cpu" else len(restored)
+            pairs = zip(restored.split(size), target.split(size), strict=True)
+            found = [self._on_vgg16(*map(unit_range, pair)) for pair in pairs]
+        return {name: torch.cat([each[name] for each in found]) for name in losses}
 
-    def _both(self, images: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-        assert self.lpips is not None and self.dists is not None
-        one, other = self.lpips.trunk, self.dists.trunk
-        assert isinstance(one, VGG16Trunk) and isinstance(other, VGG16Trunk)
-        first = one.first_stage(images)
-        return one.from_first(first), [images, *other.from_first(first)]
+    def _on_vgg16(self, restored: Tensor, target: Tensor) -> dict[str, Tensor]:
+        """Stage by stage, so that no more than two stages' maps are held; images in [0, 1]."""
+        found: dict[str, Tensor] = {}
+        first: list[Tensor] = []
+        if self.lpips is not None:
+            first = [_stage(self.lpips.trunk, 0, images) for images in (restored, target)]
+            found["lpips"] = self._lpips(first)
+        if self.dists is not None:
+            images = [restored, target]
+            if not (first and self.same_weights):
+                first = [_stage(self.dists.trunk, 0, each) for each in images]
+            found["dists"] = self._dists(images, first)
+        return found
+
+    def _lpips(self, maps: list[Tensor]) -> Tensor:
+        assert self.lpips is not None
+        parts = []
+        for number in range(len(self.lpips.trunk.channels)):
+            if number:
+                maps = [_stage(self.lpips.trunk, number, each) for each in maps]
+            parts.append(lpips_stage(maps[0], maps[1], self.lpips.get_buffer(f"head{number}")))
+        return torch.stack(parts).sum(0)
+
+    def _dists(self, images: list[Tensor], maps: list[Tensor]) -> Tensor:
+        assert self.dists is not None
+        alpha, beta = (
+            each.split(self.dists.channels) for each in (self.dists.alpha, self.dists.beta)
+        )
+        parts = [dists_stage(images[0], images[1], alpha[0], beta[0])]
+        for number in range(len(self.dists.trunk.channels)):
+            if number:
+                maps = [_stage(self.dists.trunk, number, each) for each in maps]
+            parts.append(dists_stage(maps[0], maps[1], alpha[number + 1], beta[number + 1]))
+        return torch.stack(parts).sum(0)
 
     def specification(self) -> dict[str, str]:
         """Returns which network the figures depend on."""
         losses = {"lpips": self.lpips, "dists": self.dists}
         return {name: loss.specification() for name, loss in losses.items() if loss}
+
+
+def _stage(trunk: object, number: int, x: Tensor) -> Tensor:
+    assert isinstance(trunk, VGG16Trunk)
+    return trunk.stage(number, x)

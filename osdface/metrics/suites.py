@@ -1,12 +1,9 @@
 """The suites of the paper's tables: which figures, by which networks, and what they rest on."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-
-import torch
-from torch import Tensor
 
 from osdface.errors import UserError
 from osdface.files import sha256_file
@@ -20,6 +17,7 @@ from osdface.metrics.pixel import PixelMetrics
 from osdface.metrics.pyiqa_quality import FILES, Quality, find_quality
 from osdface.metrics.similarity import PerceptualSimilarity
 from osdface.metrics.specification import Specification, library
+from osdface.metrics.suite_metrics import SuiteMetrics
 from osdface.networks.features import FeatureNetwork, find_features, load_features
 from osdface.networks.identity import find_identity, load_identity
 from osdface.networks.landmarks import find_landmarks, load_landmarks
@@ -80,60 +78,6 @@ def chosen(suite: str, names: Sequence[str] | None = None) -> tuple[str, ...]:
     if not names:
         raise UserError(f"metrics= names none of {', '.join(known)}.")
     return tuple(dict.fromkeys(names))
-
-
-class SuiteMetrics(PerImageMean):
-    """Every per-image figure of a suite, as means over images by column.
-
-    ``update(restored, target)`` takes images (B, 3, H, W) in [-1, 1]; without paired figures the
-    target may be None.
-
-    Args:
-        parts: The metrics.
-        columns: Which of their figures, by the name that they have there.
-        specifications: What every column rests on.
-    """
-
-    def __init__(
-        self,
-        parts: Sequence[PerImageMean],
-        columns: Mapping[str, str],
-        specifications: Mapping[str, Specification],
-    ) -> None:
-        super().__init__(tuple(columns))
-        self.parts = torch.nn.ModuleList(parts)
-        self.columns, self.specifications = dict(columns), dict(specifications)
-        self.needs_target = any(part.needs_target for part in parts)  # type: ignore[misc]
-
-    def update(self, restored: Tensor, target: Tensor | None = None) -> None:
-        """Adds a batch; UserError if a target is needed and differs in shape or is missing."""
-        if self.needs_target and (target is None or target.shape != restored.shape):
-            shape = None if target is None else tuple(target.shape)
-            raise UserError(f"Paired figures need targets of {tuple(restored.shape)}, not {shape}.")
-        self.add(self.per_image(restored.float(), None if target is None else target.float()))
-
-    def per_image(  # type: ignore[override]
-        self, restored: Tensor, target: Tensor | None, only: Collection[str] | None = None
-    ) -> dict[str, Tensor]:
-        """Returns the columns of each image, name -> (B,), float64 on the CPU.
-
-        Args:
-            restored: (B, 3, H, W) in [-1, 1].
-            target: Likewise; None where nothing needs it.
-            only: Columns that are wanted; a network that gives none of them is not run.
-        """
-        wanted = {k: own for k, own in self.columns.items() if only is None or k in only}
-        figures: dict[str, Tensor] = {}
-        with torch.no_grad():
-            for part in self.parts:
-                assert isinstance(part, PerImageMean)
-                if set(part.names) & set(wanted.values()):
-                    figures |= part.per_image(restored, target)  # type: ignore[arg-type]
-        return {name: figures[own].double().cpu() for name, own in wanted.items()}
-
-    def specification(self) -> dict[str, str]:
-        """Returns for every column what it rests on, one line."""
-        return {name: self.specifications[name].text() for name in self.names}
 
 
 def specifications(names: Sequence[str], settings: SuiteSettings) -> dict[str, Specification]:
@@ -197,19 +141,7 @@ def _similarity(names: Sequence[str], settings: SuiteSettings) -> PerceptualSimi
         lpips = LPIPS(_trunk(trunk, settings.weights_dir, "max"))
     if "dists" in names:
         dists = DISTS(_trunk(settings.perceptual, settings.weights_dir, "l2"))
-    if settings.lpips not in (None, settings.perceptual) and lpips and dists:
-        return _Apart(lpips, dists)
-    return PerceptualSimilarity(lpips, dists)
-
-
-class _Apart(PerceptualSimilarity):
-    """Of two networks, which share nothing."""
-
-    def per_image(self, restored: Tensor, target: Tensor) -> dict[str, Tensor]:
-        assert self.lpips is not None and self.dists is not None
-        with torch.no_grad():
-            losses = {"lpips": self.lpips, "dists": self.dists}
-            return {name: loss.per_image(restored, target) for name, loss in losses.items()}
+    return PerceptualSimilarity(lpips, dists, settings.lpips in (None, settings.perceptual))
 
 
 def _pixels(name: str, settings: SuiteSettings) -> Specification:

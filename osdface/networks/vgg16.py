@@ -30,29 +30,29 @@ class VGG16Trunk(PerceptualTrunk):
         for stage, (width, convolutions) in enumerate(_LAYERS):
             layers += [self.pool()] if stage else []
             for _ in range(convolutions):
-                layers += [nn.Conv2d(before, width, 3, padding=1), nn.ReLU()]
+                layers += [nn.Conv2d(before, width, 3, padding=1), nn.ReLU(inplace=True)]
                 before = width
             self.taps.append(len(layers) - 1)
         self.features = nn.Sequential(*layers)
 
-    def first_stage(self, x: Tensor) -> Tensor:
-        """Returns relu1_2, before which nothing depends on the pooling."""
-        x = self.normalise(x.flip(1) if self.bgr else x)
-        for layer in self.features[: self.taps[0] + 1]:
+    def stage(self, number: int, x: Tensor) -> Tensor:
+        """Returns the features of a stage, 0 to 4, given those of the one before.
+
+        Stage 0 takes the image and knows no pooling: trunks of both kinds agree in it.
+        """
+        if number == 0:
+            x = self.normalise(x.flip(1) if self.bgr else x)
+        begin = self.taps[number - 1] + 1 if number else 0
+        for layer in self.features[begin : self.taps[number] + 1]:
             x = layer(x)
         return x
 
-    def from_first(self, first: Tensor) -> list[Tensor]:
-        """Returns all features, given those of the first stage."""
-        features, x = [first], first
-        for index in range(self.taps[0] + 1, len(self.features)):
-            x = self.features[index](x)
-            if index in self.taps:
-                features.append(x)
-        return features
-
     def forward(self, x: Tensor) -> list[Tensor]:
-        return self.from_first(self.first_stage(x))
+        features = []
+        for number in range(len(self.taps)):
+            x = self.stage(number, x)
+            features.append(x)
+        return features
 
     @classmethod
     def load(cls, path: str | Path, pooling: str = "l2") -> "VGG16Trunk":

@@ -36,6 +36,73 @@ def test_the_ten_methods_of_the_tables_and_ours() -> None:
     assert {row.method for row in published("complexity")} < rows.keys()
 
 
+# What each repository's own instructions say: the command's words, where its pictures land, and
+# what it puts behind a name. Capitals are what the benchmark fills in.
+SD21 = "--pretrained_model_name_or_path SD21"
+FACTS = {
+    "restoreformer_pp": (
+        "inference.py -i IN -o OUT -v RestoreFormer++ -s 1 --aligned --save --bg_upsampler none",
+        "restored_faces", "_00",
+    ),
+    "vqfr": ("demo.py -i IN -o OUT -v 2.0 -s 1 -f 0.1 --aligned", "restored_faces", "_00"),
+    "codeformer": (
+        "inference_codeformer.py -w 0.5 --has_aligned --input_path IN -o OUT", "restored_faces", ""
+    ),
+    "daefr": (
+        "scripts/test.py --outdir OUT -r WEIGHTS -c configs/DAEFR.yaml --test_path IN --aligned",
+        "restored_faces", "_00",
+    ),
+    "pgdiff": (
+        "inference_pgdiff.py --task restoration --in_dir IN --out_dir OUT --guidance_scale 0.05",
+        "s0.05-seed1234", "",
+    ),
+    "difface": (
+        "inference_difface.py -i IN -o OUT --task restoration --eta 0.5 --aligned --use_fp16",
+        "**", "",
+    ),
+    "diffbir": (
+        "inference.py --task face --upscale 1 --version v2 --sampler spaced --steps 50 "
+        "--captioner none --cfg_scale 4.0 --input IN --output OUT --precision fp32", ".", "",
+    ),
+    **dict.fromkeys(
+        ("osediff", "osediff_face"),
+        (
+            f"test_osediff.py -i IN -o OUT --upscale 1 --osediff_path WEIGHTS {SD21} "
+            "--ram_path RAM --ram_ft_path DAPE --align_method nofix", ".", "",
+        ),
+    ),
+    "osdface": (
+        f"infer.py -i IN -o OUT {SD21} --img_encoder_weight ENCODER --ckpt_path WEIGHTS "
+        "--merge_lora", ".", "",
+    ),
+}  # fmt: skip
+
+
+def test_the_commands_are_those_of_the_repositories(tmp_path) -> None:
+    methods = shipped_methods()
+    assert list(FACTS) == [key for key in methods if key != OURS]
+    for key, (command, outputs, suffix) in FACTS.items():
+        method = methods[key]
+        given = {f"paths.{name}": str(tmp_path / name.upper()) for name in method.paths}
+        method = changed(method, {"checkout": str(tmp_path), "python": "/bin/py", **given})
+        words = method.command_line(tmp_path / "IN", tmp_path / "OUT")
+        found = " ".join(words).replace(f"{tmp_path}/", "")
+        assert found == f"/bin/py {command}", key
+        assert (method.outputs, method.suffix) == (outputs, suffix), key
+    assert methods["daefr"].paths["weights"].endswith("DAEFR_model.ckpt")
+    assert methods["osediff_face"].paths["weights"].endswith("osediff_face.pkl")
+    assert methods["osdface"].paths["encoder"].endswith("associate_2.ckpt")
+    wanted = {"restoreformer_pp": None, "pgdiff": 1000, "difface": 250, "diffbir": 50, "osdface": 1}
+    assert {key: methods[key].steps for key in wanted} == wanted
+    licences = {key: methods[key].licence for key in methods}
+    for key in ("codeformer", "pgdiff", "difface"):
+        assert "S-Lab" in licences[key] and "non-commercial" in licences[key]
+    for key in ("daefr", "osdface"):
+        assert licences[key] == "none stated"
+    for key in ("restoreformer_pp", "vqfr", "diffbir", "osediff"):
+        assert licences[key] == "Apache-2.0"
+
+
 @pytest.mark.parametrize("file", sorted(FOLDER.glob("*.yaml")), ids=lambda file: file.stem)
 def test_every_key_of_a_file_is_explained(file) -> None:
     lines = [line for line in file.read_text("utf-8").splitlines() if not line.startswith("#")]

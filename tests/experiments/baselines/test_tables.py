@@ -59,6 +59,19 @@ def test_published_figures_are_those_of_the_sources(shared_data) -> None:
             assert {key: float(cells[key]) for key in row.values} == row.values
 
 
+def test_the_published_ablation_is_that_of_the_sources(shared_data, tmp_path) -> None:
+    source = (shared_data / "data/published/ablation_losses.csv").read_text().splitlines()
+    (tmp_path / "mse").mkdir()
+    (tmp_path / "config.yaml").write_text("experiment: ablation_losses\nvariants: [mse]\n")
+    (tmp_path / "mse/status.json").write_text('{"status": "finished", "step": 5}')
+    rows = tables_from_disk("ablation_losses", tmp_path)[1].rows
+    heads = source[0].split(",")[1:]
+    for line, row in zip(source[1:], rows, strict=True):
+        number, *cells = line.split(",")
+        assert row.method.split(" (")[0] == f"row {number}" and row.source == PUBLISHED
+        assert row.values == dict(zip(heads, map(float, cells), strict=True))
+
+
 def test_a_difference_is_measured_minus_published() -> None:
     table = suite_table([record(codeformer={"lpips": 0.35, "deg": 50.0})], "1")
     own = lines(table, "CodeFormer")
@@ -187,6 +200,7 @@ def test_an_ablation_beside_the_published_one(kind, tmp_path, capsys) -> None:
         (tmp_path / name / "metrics.json").write_text(json.dumps({"psnr": 20.0 + number}))
     assert main([f"table={kind}", f"runs={tmp_path}", f"output_dir={tmp_path / 'tables'}"]) == 0
     text = (tmp_path / f"tables/table_{kind}.md").read_text()
+    assert text in capsys.readouterr().out  # published beside ours on the screen too
     assert f"| {names[1]}" in text and "**21.00**" in text
     assert ("no row corresponds to one of ours" in text) == (kind == "ablation_losses")
     assert ("are not in our sources" in text) == (kind == "ablation_vre")

@@ -14,31 +14,17 @@ import pytest
 import torch
 from PIL import Image
 
-from datamodules.portraits import render_portrait
 from experiments.evaluate import main
-from experiments.evaluation import work as evaluation_work
+from experiments.evaluation import reading
+from experiments.evaluation.results import Evaluation
 from osdface.metrics.feature_statistics import FeatureStatistics, frechet_distance
-from osdface.networks.features import load_features
+from osdface.metrics.identity import IdentitySimilarity
+from osdface.metrics.specification import Specification
+from osdface.networks.features import FeatureNetwork, load_features
+from tests.experiments.evaluation.conftest import COUNT
 
 TINY = ["perceptual=tiny", "identity=tiny_b", "features=tiny", "device=cpu"]
 FIGURES = "metrics=psnr,ssim,lpips,dists,deg,fid_hq,fid_ffhq,kid"
-COUNT = 9
-
-
-@pytest.fixture
-def faces(tmp_path):
-    """Folders ``hq``, ``restored`` (stems end in _00) and ``ffhq`` of pictures."""
-    for person in range(COUNT):
-        image = render_portrait(3, person, 0, 64).image
-        other = render_portrait(5, person, 0, 64).image
-        restored = np.clip(image.astype(int) + 3 * person, 0, 255).astype(np.uint8)
-        for folder, name, array in (
-            ("hq", f"p{person}", image), ("restored", f"p{person}_00", restored),
-            ("ffhq", f"f{person}", other),
-        ):  # fmt: skip
-            (tmp_path / folder).mkdir(exist_ok=True)
-            Image.fromarray(array).save(tmp_path / folder / f"{name}.png")
-    return tmp_path
 
 
 def words(faces, output="out", *more):
@@ -77,7 +63,7 @@ def test_tables_hold_the_naive_figures(faces, capsys) -> None:
     assert values["fid_ffhq"] == pytest.approx(frechet_distance(sets[0], sets[2]), rel=1e-4)
     # Stand-ins stand in every file and on the screen.
     assert summary["stand_ins"] == ["lpips", "dists", "deg", "fid_hq", "fid_ffhq", "kid"]
-    assert rows[0]["stand_ins"] == "lpips dists deg"
+    assert rows[0]["stand_ins"] == "lpips dists deg" == rows[0]["not_comparable"]
     title = (out / "summary.md").read_text().splitlines()[0]
     assert "stand-in networks measured lpips, dists, deg" in title
     printed = capsys.readouterr().out
@@ -107,26 +93,51 @@ def test_a_second_command_computes_nothing_twice(faces, monkeypatch) -> None:
     assert main(words(faces, "out", "metrics=psnr,lpips,fid_hq")) == 0
     before = read(faces / "out")[1]["values"]
     decoded = []
-    original = evaluation_work._decoded
+    original = reading.decoded
+    monkeypatch.setattr(reading, "decoded", lambda *a: decoded.append(a[1].stem) or original(*a))
     monkeypatch.setattr(
-        evaluation_work, "_decoded", lambda *a: decoded.append(a[1].stem) or original(*a)
-    )
-    monkeypatch.setattr(
-        "osdface.metrics.pixel.PixelMetrics.per_image", lambda *_: pytest.fail("computed again")
+        "experiments.evaluation.work.build_suite", lambda *_: pytest.fail("networks are loaded")
     )
     assert main(words(faces, "out", "metrics=psnr,lpips,fid_hq")) == 0
     assert decoded == [] and read(faces / "out")[1]["values"] == before
     # A further figure, and another picture of the same name, are what is computed.
     monkeypatch.undo()
-    monkeypatch.setattr(
-        evaluation_work, "_decoded", lambda *a: decoded.append(a[1].stem) or original(*a)
-    )
+    monkeypatch.setattr(reading, "decoded", lambda *a: decoded.append(a[1].stem) or original(*a))
     shutil.copy(faces / "hq/p1.png", faces / "restored/p4_00.png")
     shutil.copy(faces / "hq/p1.png", faces / "hq/p4.png")
     assert main(words(faces, "out", "metrics=psnr,lpips,fid_hq")) == 0
     assert decoded == ["p4_00", "p4"]
     rows, _ = read(faces / "out")
     assert float(rows[4]["psnr"]) == 100
+
+
+def test_an_original_goes_through_the_small_networks_once(faces, monkeypatch) -> None:
+    """Another method's images against the same originals, into the same output folder."""
+    given = words(faces, "out", "metrics=deg,lpips,fid_hq")
+    assert main(given) == 0
+    other = faces / "other"
+    shutil.copytree(faces / "restored", other)
+    for file in other.iterdir():
+        levels = np.asarray(Image.open(file)).astype(int) - 5
+        Image.fromarray(np.clip(levels, 0, 255).astype(np.uint8)).save(file)
+    alone = [*given, f"restored={other}", f"output_dir={faces / 'alone'}"]
+    assert main(alone) == 0
+    seen = {"deg": 0, "fid": 0}
+
+    def counted(name, original):
+        def call(self, images):
+            seen[name] += len(images)
+            return original(self, images)
+
+        return call
+
+    for name, owner, method in (
+        ("deg", IdentitySimilarity, "features"), ("fid", FeatureNetwork, "forward")
+    ):  # fmt: skip
+        monkeypatch.setattr(owner, method, counted(name, getattr(owner, method)))
+    assert main([*given, f"restored={other}"]) == 0
+    assert seen == {"deg": COUNT, "fid": COUNT}  # the restored images, not the originals
+    assert read(faces / "out")[1]["values"] == read(faces / "alone")[1]["values"]
 
 
 def test_a_killed_command_goes_on(faces) -> None:
@@ -193,6 +204,28 @@ def test_statistics_that_were_saved_are_compared_with(faces, capsys) -> None:
     capsys.readouterr()
     assert main([*small, *only, f"output_dir={faces / 'c'}"]) == 2
     assert "cannot be compared" in capsys.readouterr().err
+
+
+def test_a_forgotten_suffix_is_guessed(faces, capsys) -> None:
+    assert main(words(faces, "out", "suffix=null", "metrics=psnr")) == 2
+    assert "Should it be suffix=_00?" in capsys.readouterr().err
+    (faces / "restored/stranger.png").write_bytes((faces / "hq/p0.png").read_bytes())
+    assert main(words(faces, "out", "suffix=null", "metrics=psnr")) == 2
+    assert "Should it be" not in capsys.readouterr().err
+
+
+def test_another_real_network_is_no_stand_in_and_yet_not_comparable(tmp_path) -> None:
+    deg = Specification("angle", "mobilefacenet", comparable=False)
+    found = Evaluation(
+        "celeba_test", "a", "b", 1, {"psnr": 1.0, "deg": 2.0}, {"x": {"psnr": 1.0, "deg": 2.0}},
+        {"psnr": Specification("PSNR"), "deg": deg},
+    )  # fmt: skip
+    found.write(tmp_path)
+    rows, summary = read(tmp_path)
+    assert (rows[0]["stand_ins"], rows[0]["not_comparable"]) == ("", "deg")
+    assert (summary["stand_ins"], summary["not_comparable"]) == ([], ["deg"])
+    title = (tmp_path / "summary.md").read_text().splitlines()[0]
+    assert "deg: not by the published network" in title and "stand-in" not in title
 
 
 @pytest.mark.parametrize(

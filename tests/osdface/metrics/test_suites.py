@@ -14,7 +14,7 @@ from torch import nn
 from osdface.errors import UserError
 from osdface.losses.dists import DISTS
 from osdface.losses.lpips import LPIPS
-from osdface.metrics import pyiqa_quality
+from osdface.metrics import banded, pyiqa_quality
 from osdface.metrics.pyiqa_quality import Quality
 from osdface.metrics.similarity import PerceptualSimilarity
 from osdface.metrics.suites import SUITES, SuiteSettings, build_suite, chosen, specifications
@@ -41,11 +41,59 @@ def test_one_first_stage_for_both_changes_no_figure(pair) -> None:
         trunk.features[0].register_forward_hook(lambda *_: calls.append(1))
     lpips, dists = LPIPS(maximum), DISTS(soft)
     found = PerceptualSimilarity(lpips, dists).per_image(*pair)
-    assert len(calls) == 2  # one an image side, not two
+    assert len(calls) == 2 * len(pair[0])  # one an image side, not two
     with torch.no_grad():
-        torch.testing.assert_close(found["lpips"], lpips.per_image(*pair))
-        torch.testing.assert_close(found["dists"], dists.per_image(*pair))
+        torch.testing.assert_close(found["lpips"].float(), lpips.per_image(*pair))
+        torch.testing.assert_close(found["dists"].float(), dists.per_image(*pair))
     assert PerceptualSimilarity(None, dists).names == ("dists",)
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_bands_are_the_losses_own_comparison(layout, monkeypatch) -> None:
+    monkeypatch.setattr(banded, "_BAND", 1000)  # 15 places of 64 channels, not a divisor of 221
+    generator = torch.Generator().manual_seed(0)
+    trunk = VGG16Trunk("max")
+    maps = [
+        [torch.rand(2, c, 13, 17, generator=generator, dtype=torch.float64) for c in trunk.channels]
+        for _ in range(2)
+    ]
+    maps[0][0][:, :, 3] = 0  # places without any activation
+    x, y = ([each.to(memory_format=layout) for each in image] for image in maps)
+    lpips, dists = LPIPS(trunk).double(), DISTS(VGG16Trunk()).double()
+    found = sum(
+        banded.lpips_stage(a, b, lpips.get_buffer(f"head{i}"))
+        for i, (a, b) in enumerate(zip(x, y, strict=True))
+    )
+    torch.testing.assert_close(found, lpips.compare(x, y), rtol=1e-12, atol=0)
+    images = [torch.rand(2, 3, 13, 17, generator=generator).double() for _ in range(2)]
+    x, y = [images[0], *x], [images[1], *y]
+    weights = zip(*(w.split(dists.channels) for w in (dists.alpha, dists.beta)), strict=True)
+    parts = [banded.dists_stage(a, b, *each) for a, b, each in zip(x, y, weights, strict=True)]
+    torch.testing.assert_close(sum(parts), dists.compare(x, y), rtol=1e-12, atol=0)
+    assert banded.dists_stage(x[1], x[1], dists.alpha[:64], dists.beta[:64]).tolist() == [0, 0]
+
+
+def test_networks_of_different_weights_share_nothing(pair) -> None:
+    torch.manual_seed(0)
+    lpips, dists = LPIPS(VGG16Trunk("max").eval()), DISTS(VGG16Trunk("l2").eval())
+    found = PerceptualSimilarity(lpips, dists, same_weights=False).per_image(*pair)
+    with torch.no_grad():
+        torch.testing.assert_close(found["lpips"].float(), lpips.per_image(*pair))
+        torch.testing.assert_close(found["dists"].float(), dists.per_image(*pair))
+
+
+def test_features_of_a_target_that_are_known_are_not_computed(pair, monkeypatch) -> None:
+    suite = build_suite(("psnr", "deg"), TINY)
+    wanted = suite.per_image(*pair)
+    ((column, part),) = suite.comparisons(["psnr", "deg"]).items()
+    assert column == "deg" and not suite.comparisons(["psnr"])
+    known = {column: part.features(pair[1])}
+    seen = []
+    original = part.features
+    monkeypatch.setattr(part, "features", lambda images: seen.append(1) or original(images))
+    found = suite.per_image(*pair, known=known)
+    assert len(seen) == 1  # of the restored images alone
+    assert all(torch.equal(found[name], wanted[name]) for name in wanted)
 
 
 def test_lpips_on_alexnet_is_the_package(monkeypatch, pair) -> None:
