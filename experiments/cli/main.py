@@ -85,8 +85,13 @@ def _open_folder(
     finished = partial(ablation.all_finished, cfg) if cfg.task == "ablation" else is_finished
     # The process that started part=prepare holds the lock for it.
     folder, lock, goes_on = choose_folder(config, finished, locked=cfg.part != "prepare")
-    if cfg.part == "all":
-        refuse_while_queued(folder)
+    try:
+        if cfg.part == "all":
+            refuse_while_queued(folder)
+    except UserError:
+        if lock:
+            lock.release()
+        raise
     if goes_on:
         if lock:
             _tell_resumed(folder)
@@ -108,10 +113,6 @@ def _tell_resumed(folder: Path) -> None:
 
 
 def _run_in(folder: Path, cfg: DictConfig, words: Mapping[str, str], overrides: list[str]) -> int:
-    if cfg.part == "prepare" and cfg.task != "ablation":
-        # The job before stage 2.
-        tasks.load("ablation.prepare")(cfg, folder)
-        return 0
     if cfg.task == "ablation":
         job = partial(ablation.run_job, words=words, output_dir=folder)
         sweep = partial(hydra_sweep, overrides, job)
@@ -122,6 +123,10 @@ def _run_in(folder: Path, cfg: DictConfig, words: Mapping[str, str], overrides: 
     try:
         if cfg.task == "ablation":
             return ablation.run_ablation(cfg, words, folder, sweep)
+        if cfg.part == "prepare":
+            # Stage 1 as a job of its own, before that of stage 2.
+            tasks.load("ablation.prepare")(cfg, folder)
+            return 0
         # A single run needs nothing of Hydra but the configuration; under Hydra's own job
         # context Lightning would repeat a command line of Hydra's.
         return run_single(cfg, folder)
