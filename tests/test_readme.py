@@ -48,7 +48,7 @@ _LINK = re.compile(r"\]\(([^)#:\s]+)\)")
 _PLACEHOLDER = re.compile(r"(?<![\w.])[A-Z][A-Z0-9_]*(?![\w.])")
 _SHAPE = re.compile(r"^\s*(\w+) = .*#\s*\((\d+(?:, \d+)*)\)", re.M)
 _PATH = re.compile(r"[\w.-]+(?:/[\w.-]+)*/?")
-_KEY = re.compile(r"(?:base|vre|losses|scale|data|trainer|logger|slurm)\.[\w.]+")
+_KEY = re.compile(r"(?:base|vre|losses|scale|data|trainer|logger|slurm(?!\.json))\.[\w.]+")
 _WORDS = re.compile(r"[a-z][\w.]*=[^=]+")
 _SUFFIXES = (".py", ".md", ".yaml", ".txt", ".cfg", ".csv", ".png", ".json", ".ckpt", ".cff")
 

@@ -143,7 +143,13 @@ def script(
 
 
 def header_word(text: str) -> str:
-    """Returns an option as sbatch reads it in a ``#SBATCH`` line, where a backslash escapes."""
+    """Returns an option as sbatch reads it in a ``#SBATCH`` line, where a backslash escapes.
+
+    Raises:
+        UserError: It holds a line break.
+    """
+    if "\n" in text:
+        raise UserError(f"{text!r} holds a line break, which no option in a batch script can.")
     return re.sub(r"([\\\s\"'#])", r"\\\1", text)
 
 

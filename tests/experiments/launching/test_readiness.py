@@ -9,6 +9,7 @@ from experiments.cli.words import parse_words
 from experiments.launching.readiness import stage1_ready
 from experiments.pipelines import stage1_cache
 from experiments.pipelines.build import fingerprint_of_base, open_base
+from osdface.errors import UserError
 from tests.experiments.pipelines.conftest import fast_words
 
 
@@ -37,6 +38,11 @@ def test_a_cached_stage_1_is_found(tmp_path, monkeypatch) -> None:
     assert not stage1_ready(config("osdface", cache, **{"scale.stage1.hq_steps": 3}))
     # Twice as many processes make another one.
     assert not stage1_ready(config("osdface", cache, trainer="ddp_sim"))
+    # Nor does one process that prepares alone begin what several nodes should train.
+    many = config("osdface", cache, trainer="ddp_sim", **{"trainer.num_nodes": 2})
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    with pytest.raises(UserError, match="needs srun"):
+        stage1_cache.ensure_vre(many, open_base(many).fingerprint)
     # This ablation has a variant with a stage 1 of its own.
     assert stage1_ready(config("ablation_vre", cache, variants="distinct,none"))
     assert not stage1_ready(config("ablation_vre", cache, variants="distinct,no_association"))

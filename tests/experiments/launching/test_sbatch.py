@@ -16,6 +16,7 @@ from experiments.launching.sbatch import (
     script,
     srun_line,
 )
+from osdface.errors import UserError
 
 AWKWARD = {
     "data.root": "it's a folder/with  spaces",
@@ -113,3 +114,5 @@ def test_array_indices(indices, parallel, text) -> None:
 
 def test_a_backslash_keeps_what_sbatch_would_read_otherwise() -> None:
     assert header_word('--comment=a "b" #c\\') == r"--comment=a\ \"b\"\ \#c\\"
+    with pytest.raises(UserError, match="line break"):
+        header_word("--output=a\n#SBATCH --wrap=b")
