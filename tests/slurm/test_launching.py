@@ -52,7 +52,7 @@ def jobs_of(folder: Path) -> dict[str, str]:
 
 @pytest.mark.quick
 def test_slurm_reads_the_header_and_starts_every_task_of_an_array(slurm, tmp_path) -> None:
-    logs = tmp_path / 'it\'s 100% "#1" \\j [x]'
+    logs = tmp_path / 'it\'s 100% "#1" [x]'
     logs.mkdir()
     # A program of its own, which prints its words.
     shown = tmp_path / "show.py"
