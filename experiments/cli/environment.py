@@ -10,7 +10,6 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-ENVIRONMENT = "environment.json"
 _PACKAGES = (
     "torch",
     "torchvision",

@@ -13,7 +13,7 @@ from experiments.ablation.jobs import run_single
 from experiments.cli import tasks
 from experiments.cli.checks import check
 from experiments.cli.compose import compose_words, plain, variants_of
-from experiments.cli.environment import ENVIRONMENT, describe, git_commit
+from experiments.cli.environment import describe, git_commit
 from experiments.cli.folders import CONFIG, choose_folder, dump_config
 from experiments.cli.lock import FolderLock
 from experiments.cli.ranks import is_follower
@@ -28,6 +28,8 @@ from experiments.launching.record import refuse_while_queued
 from osdface.errors import UserError
 from osdface.files import read_json, write_json, write_text
 from osdface.run_folder import is_finished
+
+ENVIRONMENT = "environment.json"
 
 
 def run(argv: list[str]) -> int:
@@ -51,7 +53,7 @@ def run(argv: list[str]) -> int:
         print(dump_config(plain(cfg)), end="")
         return 0
     if cfg.launcher == "slurm":
-        return launch(cfg, words, argv)
+        return launch(cfg, words)
     check_srun(cfg)
     folder, lock = _open_folder(cfg, words, argv)
     cfg.output_dir = escaped(str(folder))
@@ -92,12 +94,13 @@ def _open_folder(
         if lock:
             lock.release()
         raise
-    if goes_on:
-        if lock:
-            _tell_resumed(folder)
-    else:
+    if not goes_on:
         config["output_dir"] = str(folder)
         write_text(folder / CONFIG, dump_config(config))
+    elif lock:
+        _tell_resumed(folder)
+    # Of a submitted run, which has its folder already, the first job tells what it runs on.
+    if not (folder / ENVIRONMENT).exists():
         write_json(folder / ENVIRONMENT, describe(argv))
     return folder, lock
 

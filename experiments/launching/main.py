@@ -9,7 +9,6 @@ from omegaconf import DictConfig
 from experiments.ablation import sweep as ablation
 from experiments.ablation.jobs import variant_dir
 from experiments.cli.compose import jobs_of, plain
-from experiments.cli.environment import ENVIRONMENT, describe
 from experiments.cli.folders import CONFIG, dump_config, planned_folder
 from experiments.cli.lock import FolderLock
 from experiments.cli.srun import srun_tasks
@@ -24,17 +23,16 @@ from experiments.launching.plan import (
 from experiments.launching.record import Alive, Submitted, alive_jobs, read_record, write_record
 from experiments.launching.submit import check_installed, submit
 from osdface.errors import UserError
-from osdface.files import write_json, write_text
+from osdface.files import write_text
 from osdface.run_folder import is_finished
 
 
-def launch(cfg: DictConfig, words: Mapping[str, str], argv: list[str]) -> int:
+def launch(cfg: DictConfig, words: Mapping[str, str]) -> int:
     """Submits the jobs of an experiment; returns the exit status.
 
     Args:
         cfg: The composed and checked configuration.
         words: What it was composed of.
-        argv: The user's words, for the run's description.
 
     Raises:
         UserError: The run would fail for want of something, or Slurm refuses.
@@ -59,7 +57,6 @@ def launch(cfg: DictConfig, words: Mapping[str, str], argv: list[str]) -> int:
     try:
         if not (folder / CONFIG).exists():
             write_text(folder / CONFIG, dump_config(plain(cfg) | {"output_dir": str(folder)}))
-            write_json(folder / ENVIRONMENT, describe(argv))
         # Slurm fails a job without a word when it cannot write its log.
         (folder / LOGS).mkdir(exist_ok=True)
         new = _submit(jobs, folder, record, alive, cfg.slurm.after)
