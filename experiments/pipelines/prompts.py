@@ -1,5 +1,6 @@
 """The prompt source of stage 2: which VRE it has, and what it makes of it."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -47,14 +48,20 @@ def _variants(cfg: DictConfig) -> list[DictConfig]:
     return found
 
 
-def ensure_vres(cfg: DictConfig, base_fingerprint: str) -> None:
-    """Makes every VRE that the run's variants need, where it is neither given nor cached."""
+def stages1(cfg: DictConfig) -> Iterator[DictConfig]:
+    """Yields the configurations of the different stages 1 that the run's variants need."""
     done = set()
     for own in _variants(cfg):
         needed = own.vre.kind in VISUAL_KINDS and not own.vre.random
         if needed and own.vre.association not in done:
             done.add(own.vre.association)
-            ensure_vre(stage1_config(own), base_fingerprint)
+            yield stage1_config(own)
+
+
+def ensure_vres(cfg: DictConfig, base_fingerprint: str) -> None:
+    """Makes every VRE that the run's variants need, where it is neither given nor cached."""
+    for own in stages1(cfg):
+        ensure_vre(own, base_fingerprint)
 
 
 def load_hq(source: Path) -> VisualRepresentationEmbedder:

@@ -7,7 +7,10 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
+from datamodules.portrait_shards import portraits_dir
+from datamodules.shards import MANIFEST
 from experiments.cli.ranks import is_follower
+from experiments.cli.srun import check_alone
 from experiments.pipelines import stage1
 from experiments.pipelines.build import plain
 from osdface.checkpoints.export import FORMAT_VERSION
@@ -47,6 +50,15 @@ def _open(cfg: DictConfig, base_fingerprint: str) -> Path:
     return Path(cfg.cache_dir).absolute() / f"stage1-{key}"
 
 
+def data_at_hand(cfg: DictConfig) -> bool:
+    """Whether the data can be looked at here: neither to be rendered first nor remote."""
+    data = stage1.build_data(cfg)
+    if data.portraits is not None:
+        return (portraits_dir(data.portraits, data.cache_dir) / MANIFEST).is_file()
+    texts = map(str, filter(None, (cfg.data.get(name) for name in ("root", "urls", "val_urls"))))
+    return not any("://" in text or "pipe:" in text for text in texts)
+
+
 def cached_vre(cfg: DictConfig, base_fingerprint: str) -> Path | None:
     """Returns the export folder in the cache, None if there is none; trains nothing."""
     export = _open(cfg, base_fingerprint) / stage1.EXPORT
@@ -74,6 +86,8 @@ def ensure_vre(cfg: DictConfig, base_fingerprint: str) -> Path:
         if not is_follower():
             fcntl.flock(lock, fcntl.LOCK_EX)
         if not (export / "config.json").is_file():
+            # Preparing alone comes this far where stage 1 has vanished from the cache.
+            check_alone(cfg.trainer.num_nodes, cfg.trainer.devices)
             # Stage 1 is shared by all seeds of stage 2, so it has one seed of its own.
             own = OmegaConf.merge(cfg, {"seed": cfg.scale.stage1.seed, "init_from": None})
             print(f"Stage 1: training in {folder}", flush=True)
