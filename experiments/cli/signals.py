@@ -64,9 +64,9 @@ class SignalWatch:
 
     @contextmanager
     def installed(self) -> Iterator[None]:
-        """Handles the signals in this block and forgets earlier ones."""
+        """Handles the signals in this block, and only notes them before :meth:`obey`."""
         before = {number: signal.getsignal(number) for number in WATCHED}
-        self._level, self._deferred, self.leaving, self._requeued = 0, False, False, False
+        self._level, self._deferred, self.leaving, self._requeued = 0, True, False, False
         self._pid = os.getpid()
         self.install()
         try:
@@ -101,8 +101,14 @@ class SignalWatch:
         self._deferred = True
         try:
             yield
-        finally:
+        except BaseException:
             self._deferred = False
+            raise
+        self.obey()
+
+    def obey(self) -> None:
+        """Ends the command at any signal from now on, and now if one was noted."""
+        self._deferred = False
         if self._level:
             self.leave(self._level)
 
