@@ -96,15 +96,19 @@ class SignalWatch:
             raise Interrupted(number)
 
     @contextmanager
-    def deferred(self) -> Iterator[None]:
-        """Only notes signals in this block; one that nobody has looked at ends the command then."""
+    def deferred(self, alone: bool = True) -> Iterator[None]:
+        """Only notes signals in this block.
+
+        One that came too late for a save ends the command after it; without ``alone`` the next
+        training does so, since other ranks may not have got it and would wait for this one.
+        """
         self._deferred = True
         try:
             yield
-        except BaseException:
+        finally:
             self._deferred = False
-            raise
-        self.obey()
+        if alone:
+            self.obey()
 
     def obey(self) -> None:
         """Ends the command at any signal from now on, and now if one was noted."""

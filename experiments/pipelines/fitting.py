@@ -229,7 +229,7 @@ def fit(
         val_check_interval=1 if trained else settings.val_every * module.settings.accumulate,
         check_val_every_n_epoch=None,
     )
-    with watch.deferred(), wandb_run, _interruptible():
+    with watch.deferred(trainer.world_size == 1), wandb_run, _interruptible():
         if trained and not unvalidated:
             _finish(state, module, averages)
             trainer.validate(module, datamodule=datamodule, verbose=False)
