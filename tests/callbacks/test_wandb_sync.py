@@ -53,8 +53,9 @@ class Server(BaseHTTPRequestHandler):
             return self.answer({"limits": {}})
         query, values = json.loads(data)["query"], json.loads(data).get("variables", {})
         if "upsertBucket" in query:
-            return self.answer({"data": {"upsertBucket": {"bucket": self.run(values["name"]),
-                                                         "inserted": not self.history}}})  # fmt: skip
+            bucket = self.run(values["name"])
+            made = {"bucket": bucket, "inserted": not self.history}
+            return self.answer({"data": {"upsertBucket": made}})
         if "RunResumeStatus" in query:
             found = self.run(values["name"]) if self.history else None
             entity = {"id": "e", "name": "me"}
