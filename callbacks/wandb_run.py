@@ -205,7 +205,7 @@ class WandbRun(Callback):
         self._failed = True
         if not isinstance(exception, Exception) and self.run is not None:
             # A signal or Ctrl-C: W&B shows "preempted", and a sweep does not count it as failed.
-            self._try(self.run.mark_preempting, "mark the interruption")
+            self._try(lambda: self.run.mark_preempting(), "mark the interruption")
         if not self._managed:
             self.finish(failed=True)
 
