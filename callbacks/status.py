@@ -7,7 +7,7 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from callbacks.values import current_step
-from osdface.run_folder import one_line, read_status, write_status
+from osdface.run_folder import interruption, one_line, read_status, write_status
 
 
 class StatusFile(Callback):
@@ -59,8 +59,7 @@ class StatusFile(Callback):
         if isinstance(exception, Exception):
             self._write(trainer, pl_module, "failed", one_line(exception))
         else:  # Ctrl-C or a signal: the next start goes on
-            reason = f"interrupted ({type(exception).__name__})"
-            self._write(trainer, pl_module, "running", reason)
+            self._write(trainer, pl_module, "running", interruption(exception))
 
     def _write(
         self, trainer: Trainer, pl_module: LightningModule, status: str, reason: str | None = None

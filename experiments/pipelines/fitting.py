@@ -25,6 +25,7 @@ from callbacks import (
     CodebookPictures,
     GuardLog,
     ImageGrid,
+    Preemption,
     RunLog,
     StatusFile,
     StepCheckpoint,
@@ -33,8 +34,10 @@ from callbacks import (
     WandbRun,
     find_last,
 )
+from callbacks.preemption import VALIDATION_DUE
 from callbacks.wandb_folder import trial_run_id
 from datamodules.faces import FaceDataModule
+from experiments.cli.signals import watch
 from experiments.cli.srun import TRAINING, in_slurm, srun_tasks, tell_followers
 from experiments.pipelines.build import plain
 from lightning_modules.stepped import SteppedModule
@@ -111,7 +114,8 @@ def _environments() -> list[ClusterEnvironment]:
     srun in a job of such a name for a run of its own.
     """
     if srun_tasks() > 1:
-        # Its handler of SIGUSR1 saves wherever the signal lands, which loses work or hangs.
+        # Its handler of SIGUSR1 saves wherever the signal lands, which loses work or hangs;
+        # callbacks.Preemption does it at the end of a step.
         return [SLURMEnvironment(auto_requeue=False)]
     return [LightningEnvironment()] if in_slurm() and "RANK" not in os.environ else []
 
@@ -141,16 +145,12 @@ def _interruptible() -> Iterator[None]:
         raise
 
 
-def _finish(last: Path, module: SteppedModule, averages: EMA | None) -> bool:
-    """Loads a checkpoint that needs no further step; returns False if it needs some."""
-    state = torch.load(last, map_location="cpu", weights_only=True)
-    if int(state["generator_step"]) < module.max_steps:
-        return False
+def _finish(state: dict[str, Any], module: SteppedModule, averages: EMA | None) -> None:
+    """Fills the module from a checkpoint of the last step."""
     module.on_load_checkpoint(state)
     module.load_state_dict(state["state_dict"], strict=False)
     if averages is not None:
         averages.load_state_dict(state["callbacks"][averages.state_key])
-    return True
 
 
 def load_weights(state: Any, module: SteppedModule, where: str) -> None:
@@ -211,22 +211,27 @@ def fit(
         CodebookPictures(run_dir, wandb_run),
         StepProgress(settings.label, enabled=bool(cfg.progress), shown=settings.shown),
         StatusFile(run_dir, wandb_run=wandb_run),
+        Preemption(watch, checkpoint, settings.val_every),
         checkpoint,
     ]
     averages = EMA(settings.ema_decay) if settings.ema_decay else None
     if averages is not None:
         callbacks.insert(0, averages)
-    micro_batches = module.settings.accumulate
+    last = find_last(run_dir)
+    state = torch.load(last, map_location="cpu", weights_only=True) if last else {}
+    trained = int(state.get("generator_step", 0)) >= module.max_steps
+    unvalidated = bool(state.get(VALIDATION_DUE))
     trainer = build_trainer(
         cfg,
         callbacks,
         max_epochs=-1,
-        val_check_interval=settings.val_every * micro_batches,
+        # After the last step there is a validation whatever the distance is.
+        val_check_interval=1 if trained else settings.val_every * module.settings.accumulate,
         check_val_every_n_epoch=None,
     )
-    last = find_last(run_dir)
-    with wandb_run, _interruptible():
-        if last is not None and _finish(last, module, averages):
+    with watch.deferred(trainer.world_size == 1), wandb_run, _interruptible():
+        if trained and not unvalidated:
+            _finish(state, module, averages)
             trainer.validate(module, datamodule=datamodule, verbose=False)
         else:
             trainer.fit(module, datamodule=datamodule, ckpt_path=last)
