@@ -69,7 +69,8 @@ def _lock(folder: Path) -> FolderLock:
     return lock
 
 
-def _new_folder(parent: Path) -> Path:
+def new_folder(parent: Path) -> Path:
+    """Makes and returns a folder named by date and time."""
     parent.mkdir(parents=True, exist_ok=True)
     name = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
     for attempt in range(1, 1000):
@@ -106,7 +107,7 @@ def choose_folder(
     parent = (OUTPUTS / config["experiment"]).absolute()
     if resume == "auto" and (found := _unfinished(parent, config, is_finished)):
         return *found, True
-    folder = _new_folder(parent)
+    folder = new_folder(parent)
     return folder, _lock(folder), False
 
 
