@@ -1,7 +1,7 @@
 """Stands in for experiments.run in the tests: its words, folder and status files, no training.
 
-Its figures follow from its words, so that a test knows which trial is best. FAKE_RUN_DOES holds JSON:
-what to do by trial name (``fail``, ``mistake``, ``sleep``), once unless ``always`` is set.
+Its figures follow from its words, so that a test knows which trial is best. FAKE_RUN_DOES (JSON)
+says what to do by trial name instead, the first time: ``fail``, ``mistake``, ``die`` or ``hang``.
 """
 
 import json
@@ -32,7 +32,7 @@ def interrupted(number, frame):
 
 signal.signal(signal.SIGINT, interrupted)
 plan = json.loads(os.environ.get("FAKE_RUN_DOES", "{}"))
-does = plan.get(folder.name) if attempt == 0 or plan.get("always") else None
+does = plan.get(folder.name) if attempt == 0 else None
 status("running")
 if does == "mistake":
     (folder / "status.json").unlink()
