@@ -105,12 +105,17 @@ def check_path(key: str, value: str) -> None:
 
 def _check_single(cfg: Any, words: Mapping[str, str]) -> None:
     for key in _ABLATION_ONLY:
-        if key in words:
+        if key in words and not (key == "part" and _prepares(cfg)):
             instead = {"variants": "variant=NAME", "seeds": "seed=N"}.get(key, "no such key")
             raise UserError(
                 f"{key}= belongs to experiment=ablation_losses or ablation_vre; "
                 f"experiment={cfg.experiment} takes {instead}."
             )
+
+
+def _prepares(cfg: Any) -> bool:
+    """Whether it is the job before stage 2, which trains stage 1 alone."""
+    return bool(cfg.part == "all" or (cfg.part == "prepare" and cfg.task == "osdface"))
 
 
 def _check_ablation(cfg: Any, words: Mapping[str, str]) -> None:

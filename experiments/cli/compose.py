@@ -18,6 +18,8 @@ from osdface.errors import UserError
 
 # Groups that stand under another name in the defaults list of config.yaml.
 _SLOTS = {"scale": "scale@_global_"}
+# Sections whose keys an option of another group brings.
+_SECTIONS = {"slurm": "launcher"}
 
 
 @cache
@@ -104,12 +106,13 @@ def compose_words(words: Mapping[str, str]) -> tuple[DictConfig, list[str]]:
 
 def _unknown_key(key: str, known: set[str]) -> UserError:
     section, _, last = key.partition(".")
-    if section in GROUPS and last:
+    group = _SECTIONS.get(section, section)
+    if group in GROUPS and last:
         # The key may belong to another option of the group: data.root without data=folder.
-        for name in options(section):
-            other = OmegaConf.load(CONF / section / f"{name}.yaml")
-            if isinstance(other, DictConfig) and last in keys_of(other):
-                return UserError(f"{key}= has no meaning here: it belongs to {section}={name}.")
+        for name in options(group):
+            other = OmegaConf.load(CONF / group / f"{name}.yaml")
+            if isinstance(other, DictConfig) and keys_of(other) & {last, key}:
+                return UserError(f"{key}= has no meaning here: it belongs to {group}={name}.")
     return unknown("key", key, known)
 
 

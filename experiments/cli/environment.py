@@ -10,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+ENVIRONMENT = "environment.json"
 _PACKAGES = (
     "torch",
     "torchvision",

@@ -13,7 +13,7 @@ from osdface.errors import UserError
 
 CONFIG = "config.yaml"
 # What may differ between a run and its continuation.
-_FREE = ("resume", "output_dir", "progress", "part", "logger")
+_FREE = ("resume", "output_dir", "progress", "part", "logger", "launcher", "slurm")
 OUTPUTS = Path("outputs")
 
 
@@ -70,12 +70,16 @@ def _lock(folder: Path) -> FolderLock:
     return lock
 
 
+def _new_names(parent: Path) -> Iterator[Path]:
+    name = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+    for attempt in range(1, 1000):
+        yield parent / (name if attempt == 1 else f"{name}_{attempt}")
+
+
 def new_folder(parent: Path) -> Path:
     """Makes and returns a folder named by date and time."""
     parent.mkdir(parents=True, exist_ok=True)
-    name = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
-    for attempt in range(1, 1000):
-        folder = parent / (name if attempt == 1 else f"{name}_{attempt}")
+    for folder in _new_names(parent):
         try:
             folder.mkdir()
         except FileExistsError:
@@ -97,24 +101,49 @@ def choose_folder(
     Raises:
         UserError: The folder holds something else, a different configuration, or is in use.
     """
+    if folder := _named_folder(config):
+        return _given_folder(folder, config, locked)
+    parent = (OUTPUTS / config["experiment"]).absolute()
+    if config["resume"] == "auto":
+        for folder in _unfinished(parent, config, is_finished):
+            lock = FolderLock(folder)
+            if lock.acquire():
+                return folder, lock, True
+    folder = new_folder(parent)
+    return folder, _lock(folder), False
+
+
+def planned_folder(config: dict[str, Any], is_finished: Callable[[Path], bool]) -> Path:
+    """Returns the absolute folder of a run that other processes will do; makes and locks nothing.
+
+    Of unfinished runs it takes the newest, at work or not.
+
+    Raises:
+        UserError: The folder holds something else or a different configuration.
+    """
+    if folder := _named_folder(config):
+        _is_used(folder, config)
+        return folder
+    parent = (OUTPUTS / config["experiment"]).absolute()
+    if config["resume"] == "auto":
+        for folder in _unfinished(parent, config, is_finished):
+            return folder
+    return next(folder for folder in _new_names(parent) if not folder.exists())
+
+
+def _named_folder(config: dict[str, Any]) -> Path | None:
+    """The folder that resume= or output_dir= names."""
     resume, given = config["resume"], config["output_dir"]
     if resume not in ("auto", "never"):
         check_path("resume", resume)
         if given and Path(given).absolute() != Path(resume).absolute():
             raise UserError("resume=FOLDER and output_dir= name different folders: give one.")
         given = resume
-    if given:
-        return _given_folder(Path(given).absolute(), config, locked)
-    parent = (OUTPUTS / config["experiment"]).absolute()
-    if resume == "auto" and (found := _unfinished(parent, config, is_finished)):
-        return *found, True
-    folder = new_folder(parent)
-    return folder, _lock(folder), False
+    return Path(given).absolute() if given else None
 
 
-def _given_folder(
-    folder: Path, config: dict[str, Any], locked: bool
-) -> tuple[Path, FolderLock | None, bool]:
+def _is_used(folder: Path, config: dict[str, Any]) -> bool:
+    """Whether a run of this configuration is in the folder; refuses anything else there."""
     if folder.exists() and not folder.is_dir():
         raise UserError(f"output_dir={folder} is a file, not a folder.")
     # A lock file alone is what remains of a run that never began.
@@ -123,6 +152,13 @@ def _given_folder(
         raise UserError(f"{folder} is not empty, and resume=never: take another folder.")
     if used:
         _check_same(folder, config)
+    return used
+
+
+def _given_folder(
+    folder: Path, config: dict[str, Any], locked: bool
+) -> tuple[Path, FolderLock | None, bool]:
+    used = _is_used(folder, config)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         return folder, _lock(folder) if locked else None, used
@@ -132,14 +168,10 @@ def _given_folder(
 
 def _unfinished(
     parent: Path, config: dict[str, Any], is_finished: Callable[[Path], bool]
-) -> tuple[Path, FolderLock] | None:
-    """The newest unfinished run of equal configuration that no other process is writing."""
+) -> Iterator[Path]:
+    """The unfinished runs of equal configuration, newest first."""
     folders = sorted(parent.glob(f"*/{CONFIG}"), key=lambda p: p.stat().st_mtime, reverse=True)
     for folder in (file.parent for file in folders):
         old = read_config(folder)
-        if old is None or differing_keys(old, config) or is_finished(folder):
-            continue
-        lock = FolderLock(folder)
-        if lock.acquire():
-            return folder, lock
-    return None
+        if old is not None and not differing_keys(old, config) and not is_finished(folder):
+            yield folder

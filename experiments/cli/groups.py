@@ -6,7 +6,16 @@ from experiments.cli.suggest import unknown
 from experiments.cli.variants import canonical_name
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
-GROUPS = ("experiment", "scale", "data", "trainer", "logger", "variant", "vre_variant")
+GROUPS = (
+    "experiment",
+    "scale",
+    "data",
+    "trainer",
+    "logger",
+    "launcher",
+    "variant",
+    "vre_variant",
+)
 
 
 def options(group: str) -> dict[str, str]:

@@ -64,4 +64,6 @@ def help_text() -> str:
     lines += _rows(_keys(CONF / "data/_common.yaml", "data"))
     for name in options("data"):
         lines += [f" with data={name}:", *_rows(_keys(CONF / f"data/{name}.yaml", "data"))]
+    slurm = [row for row in _keys(CONF / "launcher/slurm.yaml") if row[0].startswith("slurm.")]
+    lines += [" with launcher=slurm:", *_rows(slurm)]
     return "\n".join([*lines, "", "  scale.*  every size: see experiments/conf/scale/NAME.yaml"])

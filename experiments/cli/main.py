@@ -10,9 +10,10 @@ from omegaconf import DictConfig
 from experiments.ablation import sweep as ablation
 from experiments.ablation.closing import closing_lines
 from experiments.ablation.jobs import run_single
+from experiments.cli import tasks
 from experiments.cli.checks import check
 from experiments.cli.compose import compose_words, plain, variants_of
-from experiments.cli.environment import describe, git_commit
+from experiments.cli.environment import ENVIRONMENT, describe, git_commit
 from experiments.cli.folders import CONFIG, choose_folder, dump_config
 from experiments.cli.lock import FolderLock
 from experiments.cli.ranks import is_follower
@@ -21,11 +22,12 @@ from experiments.cli.sweep import hydra_sweep
 from experiments.cli.values import escaped, to_hydra
 from experiments.cli.variants import group_of
 from experiments.cli.words import parse_words, to_argv
+from experiments.launching.layout import check_layout, layout_words
+from experiments.launching.main import launch
+from experiments.launching.record import refuse_while_queued
 from osdface.errors import UserError
 from osdface.files import read_json, write_json, write_text
 from osdface.run_folder import is_finished
-
-ENVIRONMENT = "environment.json"
 
 
 def run(argv: list[str]) -> int:
@@ -37,6 +39,10 @@ def run(argv: list[str]) -> int:
     printing = "--config" in argv
     words = parse_words(word for word in argv if word != "--config")
     cfg, overrides = compose_words(words)
+    if cfg.launcher == "slurm":
+        words = layout_words(cfg, words)
+        cfg, overrides = compose_words(words)
+        check_layout(cfg)
     check(cfg, words)
     if cfg.task == "ablation":
         # config.yaml names the variants one by one, and `default` resumes a run of the same list.
@@ -44,6 +50,8 @@ def run(argv: list[str]) -> int:
     if printing:
         print(dump_config(plain(cfg)), end="")
         return 0
+    if cfg.launcher == "slurm":
+        return launch(cfg, words, argv)
     check_srun(cfg)
     folder, lock = _open_folder(cfg, words, argv)
     cfg.output_dir = escaped(str(folder))
@@ -77,6 +85,13 @@ def _open_folder(
     finished = partial(ablation.all_finished, cfg) if cfg.task == "ablation" else is_finished
     # The process that started part=prepare holds the lock for it.
     folder, lock, goes_on = choose_folder(config, finished, locked=cfg.part != "prepare")
+    try:
+        if cfg.part == "all":
+            refuse_while_queued(folder)
+    except UserError:
+        if lock:
+            lock.release()
+        raise
     if goes_on:
         if lock:
             _tell_resumed(folder)
@@ -108,6 +123,10 @@ def _run_in(folder: Path, cfg: DictConfig, words: Mapping[str, str], overrides: 
     try:
         if cfg.task == "ablation":
             return ablation.run_ablation(cfg, words, folder, sweep)
+        if cfg.part == "prepare":
+            # Stage 1 as a job of its own, before that of stage 2.
+            tasks.load("ablation.prepare")(cfg, folder)
+            return 0
         # A single run needs nothing of Hydra but the configuration; under Hydra's own job
         # context Lightning would repeat a command line of Hydra's.
         return run_single(cfg, folder)

@@ -37,11 +37,9 @@ def check_srun(cfg: Any) -> None:
     tasks = srun_tasks()
     devices, nodes = int(cfg.trainer.devices), int(cfg.trainer.num_nodes)
     if tasks == 1:
-        if in_slurm() and nodes > 1:
-            raise UserError(
-                f"trainer.num_nodes={nodes} needs srun inside a Slurm job, one task a device: "
-                f"srun --nodes={nodes} --ntasks-per-node={max(devices, 1)} python -m ..."
-            )
+        # Gathering needs one process, and so does preparing where stage 1 is there.
+        if cfg.part not in ("prepare", "gather"):
+            check_alone(nodes, devices)
         return
     step_nodes = int(os.environ.get("SLURM_STEP_NUM_NODES") or 1)
     if step_nodes != nodes or step_nodes * devices != tasks:
@@ -61,6 +59,15 @@ def check_srun(cfg: Any) -> None:
             "An ablation starts processes of its own, which srun's tasks cannot: give each part an "
             "srun of its own, part=prepare, then part=variant variant=NAME for each, then "
             "part=gather; or start it without srun on one node."
+        )
+
+
+def check_alone(nodes: int, devices: int) -> None:
+    """Raises a :class:`UserError` if one process of a Slurm job is to train for several nodes."""
+    if in_slurm() and srun_tasks() == 1 and nodes > 1:
+        raise UserError(
+            f"trainer.num_nodes={nodes} needs srun inside a Slurm job, one task a device: "
+            f"srun --nodes={nodes} --ntasks-per-node={max(devices, 1)} python -m ..."
         )
 
 

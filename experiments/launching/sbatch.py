@@ -9,14 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from experiments.cli.words import to_argv
+from osdface.errors import UserError
 
 # What follows the mapping of array_cases on a line of srun_line.
 ARRAY_WORDS = '"${job[@]}"'
 
 _PREAMBLE = """\
-set -euo pipefail
+set -eo pipefail
+{environment}set -u
 
-{environment}# PyTorch would take every core for every task.
+# PyTorch would take every core for every task.
 export OMP_NUM_THREADS="${{OMP_NUM_THREADS:-${{SLURM_CPUS_PER_TASK:-1}}}}"
 # Since Slurm 22.05 srun does not inherit --cpus-per-task from sbatch.
 [ -z "${{SLURM_CPUS_PER_TASK:-}}" ] || export SRUN_CPUS_PER_TASK="$SLURM_CPUS_PER_TASK"
@@ -30,38 +32,44 @@ class SlurmOptions:
     Attributes:
         partition: Of sbatch, as are account and qos; None leaves the cluster's default.
         nodes: Number of nodes.
-        gpus_per_node: GPUs on each node; None or 0 asks for none.
+        gpus_per_node: GPUs on each node; 0 asks for none.
         tasks_per_node: Processes on each node, one a device.
-        cpus_per_task: Cores of each process.
+        cpus_per_task: Cores of each process; 0 leaves it to the cluster.
         memory: Of each node, as sbatch takes it: ``64G``.
         time: Limit, as sbatch takes it: ``24:00:00``.
         environment: Shell line that makes ``python`` the right one. None, without a prefix: the
             interpreter that submits.
         prefix: Shell words before ``python``, such as a container.
         extra: Further options of sbatch, such as ``--exclude=node7``.
-        signal_seconds: How long before the time limit the job gets SIGUSR1; None: not at all.
+        signal_seconds: How long before the time limit the job gets SIGUSR1; 0: not at all.
     """
 
     partition: str | None = None
     account: str | None = None
     qos: str | None = None
     nodes: int = 1
-    gpus_per_node: int | None = None
+    gpus_per_node: int = 0
     tasks_per_node: int = 1
-    cpus_per_task: int | None = None
+    cpus_per_task: int = 0
     memory: str | None = None
     time: str | None = None
     environment: str | None = None
     prefix: str | None = None
     extra: tuple[str, ...] = ()
-    signal_seconds: int | None = 120
+    signal_seconds: int = 120
 
     @classmethod
     def from_config(cls, slurm: Any) -> "SlurmOptions":
-        """Returns the options of ``cfg.slurm``; keys that are none of a job's are left out."""
+        """Returns the options of ``cfg.slurm``; keys that are none of a job's are left out.
+
+        Raises:
+            UserError: ``extra`` holds a quote that is not closed.
+        """
         found = {name: slurm[name] for name in cls.__dataclass_fields__ if name in slurm}
         found["tasks_per_node"] = slurm["tasks_per_node"] or slurm["gpus_per_node"] or 1
-        found["extra"] = tuple(slurm["extra"] or ())
+        found["extra"] = _split("slurm.extra", slurm["extra"])
+        if slurm["prefix"]:
+            _split("slurm.prefix", slurm["prefix"])
         return cls(**found)
 
     @property
@@ -75,6 +83,14 @@ class SlurmOptions:
         if self.prefix:
             return f"{self.prefix} python"
         return "python" if self.environment else shlex.quote(sys.executable)
+
+
+def _split(key: str, text: str | None) -> tuple[str, ...]:
+    """The words of a shell text."""
+    try:
+        return tuple(shlex.split(text or ""))
+    except ValueError as error:
+        raise UserError(f"{key}={text} is wrong: {error}.") from None
 
 
 def script(
@@ -103,7 +119,7 @@ def script(
         "nodes": options.nodes,
         "ntasks-per-node": options.tasks_per_node,
         "gpus-per-node": options.gpus_per_node or None,
-        "cpus-per-task": options.cpus_per_task,
+        "cpus-per-task": options.cpus_per_task or None,
         "mem": options.memory,
         "time": options.time,
         "array": array,

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 from collections.abc import Iterable
 
@@ -10,6 +11,20 @@ from osdface.errors import UserError
 _PATIENCE_S = 120
 # Where Slurm is; the others describe the job that this process may itself be in, and would leak.
 _KEPT = ("SLURM_CONF", "SLURM_CLUSTERS", "SLURM_CONF_SERVER")
+
+
+def check_installed(*names: str) -> None:
+    """Raises a :class:`UserError` if a command of Slurm is not there."""
+    for name in names:
+        if not shutil.which(name):
+            raise _absent(name)
+
+
+def _absent(name: str) -> UserError:
+    return UserError(
+        f"launcher=slurm needs {name}, which is not on this machine's PATH: submit from a login "
+        "node, or look at the scripts by slurm.dry_run=true."
+    )
 
 
 def submit(text: str, *, dependency: str | None = None) -> str:
@@ -61,10 +76,7 @@ def _run(words: list[str], text: str | None = None) -> str:
             words, input=text, env=environment, capture_output=True, text=True, timeout=_PATIENCE_S
         )
     except FileNotFoundError as error:
-        raise UserError(
-            f"launcher=slurm needs {name}, which is not on this machine's PATH: submit from a "
-            "login node, or look at the scripts by slurm.dry_run=true."
-        ) from error
+        raise _absent(name) from error
     except subprocess.TimeoutExpired as error:
         raise UserError(f"{name} did not answer within {_PATIENCE_S} s.") from error
     if done.returncode:

@@ -13,7 +13,7 @@ from osdface.files import sha256_file
 from osdface.losses import WeightedLosses, build_loss
 from osdface.metrics import RestorationMetrics, build_metric
 from osdface.networks.autoencoder import VQConfig
-from osdface.networks.base import DiffusionBase, build_base, load_base
+from osdface.networks.base import DiffusionBase, build_base, folder_fingerprint, load_base
 from osdface.networks.base_files import find_base
 from osdface.networks.identity import find_identity, load_identity
 from osdface.networks.perceptual import load_trunk
@@ -58,6 +58,14 @@ def base_folder(cfg: DictConfig) -> Path:
             "or in one file (or base.random=true for measurements)."
         )
     return find_base(str(cfg.base.path), cfg.weights_dir)
+
+
+def fingerprint_of_base(cfg: DictConfig) -> str:
+    """Returns the fingerprint of the base that :func:`open_base` loads, from its files alone."""
+    if cfg.base.random:
+        return "random"
+    path = base_folder(cfg)
+    return sha256_file(path)[:16] if path.is_file() else folder_fingerprint(path)
 
 
 def open_base(cfg: DictConfig) -> DiffusionBase:

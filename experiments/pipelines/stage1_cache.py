@@ -7,6 +7,8 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
+from datamodules.portrait_shards import portraits_dir
+from datamodules.shards import MANIFEST
 from experiments.cli.ranks import is_follower
 from experiments.pipelines import stage1
 from experiments.pipelines.build import plain
@@ -45,6 +47,15 @@ def _open(cfg: DictConfig, base_fingerprint: str) -> Path:
     data.prepare_data()
     key = cache_key(cfg, data.fingerprint(), base_fingerprint)
     return Path(cfg.cache_dir).absolute() / f"stage1-{key}"
+
+
+def data_at_hand(cfg: DictConfig) -> bool:
+    """Whether the data can be looked at here: neither to be rendered first nor remote."""
+    data = stage1.build_data(cfg)
+    if data.portraits is not None:
+        return (portraits_dir(data.portraits, data.cache_dir) / MANIFEST).is_file()
+    texts = map(str, filter(None, (cfg.data.get(name) for name in ("root", "urls", "val_urls"))))
+    return not any("://" in text or "pipe:" in text for text in texts)
 
 
 def cached_vre(cfg: DictConfig, base_fingerprint: str) -> Path | None:
