@@ -15,13 +15,14 @@ from experiments.cli.folders import new_folder
 from experiments.reporting.records import SeedRun, read_run
 from experiments.sweeping.definition import Definition
 from experiments.sweeping.options import Options
-from experiments.sweeping.trials import LOG, Trial, trial, trial_name
+from experiments.sweeping.trials import LOG, Trial, trial
 from osdface.errors import UserError
 from osdface.files import read_json, write_json
-from osdface.run_folder import STATUS, read_status
+from osdface.run_folder import STATUS, is_finished
 
 BOOK = "sweep.json"
 RECORDS = "records"
+DRAWN = "drawn"
 SWEEPS = Path("outputs") / "sweeps"
 # What may differ between a sweep and its continuation.
 _FREE = ("progress", "logger")
@@ -39,16 +40,16 @@ class Book:
     draw_seed: int
     count: int
 
-    def trial(self, number: int) -> Trial:
-        return trial(self.definition, number, self.draw_seed)
-
     def trials(self) -> list[Trial]:
-        """Returns the trials of the sweep, in order."""
-        return [self.trial(number) for number in range(1, self.count + 1)]
+        """Returns the trials of the sweep, in order; of a Bayesian one those drawn so far."""
+        if self.definition.method == "bayes":
+            return drawn_trials(self.folder)
+        numbers = range(1, self.count + 1)
+        return [trial(self.definition, number, self.draw_seed) for number in numbers]
 
-    def log(self, number: int) -> Path:
+    def log(self, chosen: Trial) -> Path:
         """Returns the file that a trial's process writes to."""
-        return self.folder / LOG / f"{trial_name(number)}.log"
+        return self.folder / LOG / f"{chosen.name}.log"
 
 
 def content(definition: Definition, options: Options) -> dict[str, Any]:
@@ -82,8 +83,13 @@ def _read(folder: Path) -> dict[str, Any] | None:
     return found if isinstance(found, dict) else None
 
 
-def choose(wanted: Mapping[str, Any], options: Options) -> Path:
+def choose(wanted: Mapping[str, Any], options: Options, *, make: bool = True) -> Path:
     """Returns the sweep's absolute folder, made where it is new.
+
+    Args:
+        wanted: The :func:`content` of the sweep.
+        options: The user's.
+        make: False only says what the folder would be.
 
     Raises:
         UserError: The folder holds something else.
@@ -95,7 +101,7 @@ def choose(wanted: Mapping[str, Any], options: Options) -> Path:
             old = _read(folder.parent)
             if old is not None and not differing(old, wanted):
                 return folder.parent
-        return new_folder(parent)
+        return new_folder(parent) if make else parent / "DATE_TIME"
     folder = Path(given).absolute()
     if folder.exists() and not folder.is_dir():
         raise UserError(f"output_dir={folder} is a file, not a folder.")
@@ -111,7 +117,8 @@ def choose(wanted: Mapping[str, Any], options: Options) -> Path:
             "same, or another output_dir=."
         )
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        if make:
+            folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"{folder} cannot be written: {error.strerror}.") from error
     return folder
@@ -139,21 +146,33 @@ def open_book(folder: Path) -> Book:
     return Book(folder, definition, words, int(found["draw_seed"]), int(found["count"]))
 
 
-def record_path(folder: Path, number: int) -> Path:
+def drawn_path(folder: Path, run_id: str) -> Path:
+    """Returns where the values are noted that W&B's server drew for a run."""
+    return folder / DRAWN / f"{run_id}.json"
+
+
+def drawn_trials(folder: Path) -> list[Trial]:
+    """Returns the trials that W&B's server has drawn for a sweep, oldest first."""
+    files = sorted((folder / DRAWN).glob("*.json"), key=lambda file: file.stat().st_mtime)
+    found = ((file.stem, read_json(file)["values"]) for file in files)
+    return [Trial(n, values, run_id) for n, (run_id, values) in enumerate(found, 1)]
+
+
+def record_path(folder: Path, chosen: Trial) -> Path:
     """Returns where the outcome of a trial's process is noted."""
-    return folder / RECORDS / f"{trial_name(number)}.json"
+    return folder / RECORDS / f"{chosen.name}.json"
 
 
-def note(folder: Path, number: int, exit_status: int | None, reason: str | None = None) -> None:
+def note(folder: Path, chosen: Trial, exit_status: int | None, reason: str | None = None) -> None:
     """Notes that a trial's process has begun (None), or how it ended."""
-    write_json(record_path(folder, number), {"exit_status": exit_status, "reason": reason})
+    write_json(record_path(folder, chosen), {"exit_status": exit_status, "reason": reason})
 
 
-def state(book: Book, number: int) -> SeedRun | None:
+def state(book: Book, chosen: Trial) -> SeedRun | None:
     """Returns how a trial stands, None if it has not begun."""
-    run_folder = book.folder / trial_name(number)
+    run_folder = book.folder / chosen.name
     try:
-        record = read_json(record_path(book.folder, number))
+        record = read_json(record_path(book.folder, chosen))
     except (OSError, ValueError):
         record = {}
     code, why = record.get("exit_status"), record.get("reason")
@@ -169,18 +188,18 @@ def state(book: Book, number: int) -> SeedRun | None:
     return SeedRun(run_folder, "failed", why or f"its process ended with exit status {code}")
 
 
-def is_done(book: Book, number: int) -> bool:
+def is_done(book: Book, chosen: Trial) -> bool:
     """Returns whether a trial is finished."""
-    return read_status(book.folder / trial_name(number)).get("status") == "finished"
+    return is_finished(book.folder / chosen.name)
 
 
-def claim(folder: Path, number: int) -> int | None:
+def claim(folder: Path, chosen: Trial) -> int | None:
     """Returns an open descriptor that holds a trial, None where another process holds it.
 
     A process that inherits the descriptor holds the trial too, for as long as it lives: also where
     the one that started it was killed.
     """
-    path = record_path(folder, number).with_suffix(".lock")
+    path = record_path(folder, chosen).with_suffix(".lock")
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:

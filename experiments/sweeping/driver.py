@@ -68,7 +68,7 @@ class Driver:
     def run(self, trials: Sequence[Trial]) -> None:
         """Runs the trials; returns early where :attr:`stopped`."""
         waiting = list(trials)
-        told: set[int] = set()
+        told: set[str] = set()
         with _terminable():
             try:
                 while (waiting and not self.stopped) or self.running:
@@ -82,16 +82,16 @@ class Driver:
                 self._end(signal.SIGTERM if isinstance(error, SystemExit) else signal.SIGINT)
                 raise
 
-    def _start_one(self, waiting: list[Trial], told: set[int]) -> None:
+    def _start_one(self, waiting: list[Trial], told: set[str]) -> None:
         for trial in waiting:
-            if is_done(self.book, trial.number):  # by a process that outlived an earlier start
+            if is_done(self.book, trial):  # by a process that outlived an earlier start
                 waiting.remove(trial)
                 self.tell(trial, 0, 0.0)
                 return
-            held = claim(self.book.folder, trial.number)
+            held = claim(self.book.folder, trial)
             if held is None:
-                if trial.number not in told:
-                    told.add(trial.number)
+                if trial.name not in told:
+                    told.add(trial.name)
                     self.say(f"{trial.name} is still being run by another process: waiting for it")
                 continue
             waiting.remove(trial)
@@ -105,9 +105,9 @@ class Driver:
         book = self.book
         words = trial_words(book.definition, trial, book.further, book.folder)
         slot = min(set(range(self.parallel)) - {each.slot for each in self.running})
-        log = book.log(trial.number)
+        log = book.log(trial)
         log.parent.mkdir(parents=True, exist_ok=True)
-        note(book.folder, trial.number, None)
+        note(book.folder, trial, None)
         with open(log, "ab") as output:
             process = subprocess.Popen(
                 [*COMMAND, *to_argv(words)],
@@ -135,10 +135,9 @@ class Driver:
             self.tell(each.trial, code, time.monotonic() - each.start)
 
     def _close(self, each: _Running, code: int) -> None:
-        number = each.trial.number
-        good = code == 0 and is_done(self.book, number)
-        reason = None if good else last_words(self.book.log(number), code)
-        note(self.book.folder, number, code or (0 if good else 1), reason)
+        good = code == 0 and is_done(self.book, each.trial)
+        reason = None if good else last_words(self.book.log(each.trial), code)
+        note(self.book.folder, each.trial, code or (0 if good else 1), reason)
         self.failures = 0 if good else self.failures + 1
 
     def _end(self, number: signal.Signals) -> None:
@@ -154,7 +153,7 @@ class Driver:
                 with suppress(ProcessLookupError):
                     os.killpg(each.process.pid, signal.SIGKILL)
                 each.process.wait()
-            note(self.book.folder, each.trial.number, None)  # however it ended: it was asked to
+            note(self.book.folder, each.trial, None)  # however it ended: it was asked to
         self.running = []
 
 

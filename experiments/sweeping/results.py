@@ -73,7 +73,7 @@ def read_outcomes(book: Book) -> list[Outcome]:
     """Returns how every trial stands."""
     found = []
     for trial in book.trials():
-        run = state(book, trial.number)
+        run = state(book, trial)
         value = None
         if run is not None and run.finished and book.definition.metric:
             value = metric_value(run, book.definition.metric)

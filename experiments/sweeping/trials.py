@@ -19,19 +19,22 @@ LOG = "logs"
 
 @dataclass(frozen=True)
 class Trial:
-    """One trial: its number, from 1, and the value of every parameter of the file."""
+    """One trial.
+
+    Attributes:
+        number: From 1.
+        values: Of every parameter of the file.
+        run_id: Of W&B, where its server drew the trial.
+    """
 
     number: int
     values: Mapping[str, Any]
+    run_id: str | None = None
 
     @property
     def name(self) -> str:
-        return trial_name(self.number)
-
-
-def trial_name(number: int) -> str:
-    """Returns the name of a trial's folder."""
-    return f"trial-{number:04d}"
+        """The name of its folder."""
+        return f"trial-{self.run_id or f'{self.number:04d}'}"
 
 
 def count_of(definition: Definition, count: int) -> int:

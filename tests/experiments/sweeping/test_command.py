@@ -91,10 +91,8 @@ def test_random_trials_of_a_bayesian_file_and_a_larger_count(sweeps, capsys) -> 
 
 def test_another_sweep_in_the_same_folder_is_refused(sweeps, capsys) -> None:
     assert main([f"sweep={sweeps.ranks(1, 2)}", "output_dir=o", "scale.stage2.steps=3"]) == 0
-    for words, names in (
-        ([f"sweep={sweeps.ranks(1, 2)}", "scale.stage2.steps=4"], "scale.stage2.steps"),
-        ([f"sweep={sweeps.ranks(1, 8)}", "scale.stage2.steps=3"], "the file's parameters:"),
-    ):
+    for ranks, steps, names in (((1, 2), 4, "scale.stage2.steps"), ((1, 8), 3, "the file's")):
+        words = [f"sweep={sweeps.ranks(*ranks)}", f"scale.stage2.steps={steps}"]
         assert main([*words, "output_dir=o"]) == 2
         assert f"holds another sweep, which differs in {names}" in capsys.readouterr().err
     # Where and how it is logged may differ.
@@ -117,7 +115,7 @@ def test_another_sweep_in_the_same_folder_is_refused(sweeps, capsys) -> None:
         (["sweep=losses", "method=grid"], "A grid needs a list of values"),
         (["sweep=lora_rank", "parallel=0"], "parallel must be at least 1"),
         (["sweep=lora_rank", "cuont=3"], "There is no key 'cuont'"),
-        (["sweep=lora_rank", "scale=tyni"], "did you mean tiny"),
+        (["sweep=lora_rank", "scale=tyni"], "there are: sd21, small, tiny"),
         (["sweep=lora_rank", "scale.stage2.lora_rank=4"], "is what the sweep varies"),
         (["sweep=lora_rank", "experiment=ablation_losses"], "is a sweep of its own"),
         (["sweep=lora_rank", "slurm.nodes=2"], "needs launcher=slurm"),

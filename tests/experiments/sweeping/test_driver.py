@@ -25,7 +25,7 @@ driver.Driver(book, parallel=2).run(book.trials())
 
 
 def states(book: Book) -> list[str | None]:
-    found = [state(book, number) for number in range(1, book.count + 1)]
+    found = [state(book, each) for each in book.trials()]
     return [run and run.status for run in found]
 
 
@@ -47,7 +47,11 @@ def test_all_trials_run_and_tell(sweeps) -> None:
     Driver(book, tell=lambda trial, code, _: told.append((trial.number, code))).run(book.trials())
     assert told == [(1, 0), (2, 0), (3, 0)]
     assert states(book) == ["finished"] * 3
-    assert [run.metrics["psnr"] for n in (1, 2, 3) if (run := state(book, n))] == [21.0, 22.0, 24.0]
+    assert [run.metrics["psnr"] for t in book.trials() if (run := state(book, t))] == [
+        21.0,
+        22.0,
+        24.0,
+    ]
 
 
 def test_as_many_at_a_time_as_asked_for_on_devices_of_their_own(sweeps, monkeypatch) -> None:
@@ -69,11 +73,11 @@ def test_failures_are_kept_with_their_reason_and_the_sweep_goes_on(sweeps) -> No
     driver = Driver(book, stop_after=3)
     driver.run(book.trials())
     assert states(book) == ["failed", "failed", "finished", "failed", "finished"]
-    reasons = [run.reason for number in (1, 2, 4) if (run := state(book, number))]
+    reasons = [run.reason for t in book.trials() if (run := state(book, t)) and run.reason]
     assert reasons[0] == "ValueError: loss is nan"
     assert reasons[1] == "base.path=nowhere: there is no such folder."
     assert reasons[2] == "its process was ended by signal 9"
-    assert not driver.stopped and "loss is nan" in book.log(1).read_text()
+    assert not driver.stopped and "loss is nan" in book.log(book.trials()[0]).read_text()
     # A second start tries the failed ones again and leaves the others alone.
     Driver(book).run([t for t in book.trials() if t.number in (1, 2, 4)])
     assert states(book) == ["finished"] * 5
@@ -110,8 +114,8 @@ def test_ctrl_c_ends_the_trials_and_the_next_start_goes_on(sweeps, monkeypatch) 
         for number, handler in handlers.items():
             signal.signal(number, handler)
     assert states(book) == ["running", "running", None]
-    for number in (1, 2):  # nobody holds them any more
-        held = claim(book.folder, number)
+    for trial in book.trials()[:2]:  # nobody holds them any more
+        held = claim(book.folder, trial)
         assert held is not None
         os.close(held)
     Driver(book).run(book.trials())
@@ -125,7 +129,7 @@ def test_sigterm_ends_the_trials_too(sweeps) -> None:
         until(lambda: begun(book, 1))
         process.terminate()
         assert process.wait(60) == 143
-    held = claim(book.folder, 1)
+    held = claim(book.folder, book.trials()[0])
     assert held is not None
     os.close(held)
 
@@ -170,7 +174,7 @@ def test_a_killed_trial_goes_on_in_its_folder(sweeps) -> None:
     sweeps.does(trial2="die")
     Driver(book).run(book.trials())
     assert states(book) == ["finished", "failed", "finished"]
-    assert record_path(book.folder, 2).is_file() and (book.folder / LOG).is_dir()
+    assert record_path(book.folder, book.trials()[1]).is_file() and (book.folder / LOG).is_dir()
     Driver(book).run(book.trials())
     assert states(book) == ["finished"] * 3
     assert [len(begun(book, number)) for number in (1, 2, 3)] == [2, 3, 2]
