@@ -41,7 +41,7 @@ test: lint typecheck ## All quick checks: ruff, mypy, pytest (ARGS go to pytest)
 test-slow: $(STAMP) ## The slow tests only
 	$(PYTEST) -m "slow and not slurm" $(ARGS) || [ $$? -eq 5 ]
 
-test-slurm: $(STAMP) ## The tests that need Slurm only
+test-slurm: $(STAMP) ## All tests that need Slurm; `test` runs the quick ones of them
 	$(PYTEST) -m slurm $(ARGS) || [ $$? -eq 5 ]
 
 test-all: lint typecheck ## ruff, mypy and every test, the slow and the Slurm ones included

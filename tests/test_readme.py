@@ -48,7 +48,7 @@ _LINK = re.compile(r"\]\(([^)#:\s]+)\)")
 _PLACEHOLDER = re.compile(r"(?<![\w.])[A-Z][A-Z0-9_]*(?![\w.])")
 _SHAPE = re.compile(r"^\s*(\w+) = .*#\s*\((\d+(?:, \d+)*)\)", re.M)
 _PATH = re.compile(r"[\w.-]+(?:/[\w.-]+)*/?")
-_KEY = re.compile(r"(?:base|vre|losses|scale|data|trainer|logger)\.[\w.]+")
+_KEY = re.compile(r"(?:base|vre|losses|scale|data|trainer|logger|slurm(?!\.json))\.[\w.]+")
 _WORDS = re.compile(r"[a-z][\w.]*=[^=]+")
 _SUFFIXES = (".py", ".md", ".yaml", ".txt", ".cfg", ".csv", ".png", ".json", ".ckpt", ".cff")
 
@@ -215,16 +215,18 @@ def test_named_key_takes_the_named_value(page, text, tmp_path):
     if owner := next((PLAIN[name] for name in names if key in PLAIN[name]), None):
         read_words([*words, *others(owner, {key})], owner)
         return
+    launcher = ["launcher=slurm"] if key.startswith("slurm.") else []
     data = ["data=folder"] if key in ("data.root", "data.identity_from") else []
     data = ["data=shards", "data.urls=x"] if key in ("data.urls", "data.target") else data
-    compose_words(parse_words(["experiment=ablation_losses", *data, *words]))
+    compose_words(parse_words(["experiment=ablation_losses", *launcher, *data, *words]))
 
 
 @pytest.mark.parametrize(
     ("page", "key"), cases(lambda page: [each for each in spans(page) if _KEY.fullmatch(each)])
 )
 def test_named_key_exists(page, key):
-    assert any(key in keys_of(compose_words({"data": data})[0]) for data in ("folder", "shards"))
+    groups = ({"data": "folder"}, {"data": "shards", "launcher": "slurm"})
+    assert any(key in keys_of(compose_words(chosen)[0]) for chosen in groups)
 
 
 @pytest.mark.parametrize(("page", "call"), cases(make_calls))

@@ -53,6 +53,7 @@ def launch(cfg: DictConfig, words: Mapping[str, str], argv: list[str]) -> int:
     if cfg.task != "ablation" and cfg.experiment in alive.jobs:
         # It may be running, and then holds the folder's lock.
         return _tell(folder, alive, [])
+    print("Looking at what is there ...", flush=True)
     jobs = _plan(cfg, words, folder, alive)
     lock = _hold(folder)
     try:

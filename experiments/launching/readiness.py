@@ -2,10 +2,11 @@
 
 from omegaconf import DictConfig
 
-from experiments.pipelines.build import base_folder
+from experiments.pipelines.build import base_folder, fingerprint_of_base
 from experiments.pipelines.initial import started_from
 from experiments.pipelines.needed import check_weights
-from experiments.pipelines.prompts import vres_ready
+from experiments.pipelines.prompts import stages1
+from experiments.pipelines.stage1_cache import cached_vre, data_at_hand
 from osdface.paths import find_weight
 
 STAGE2 = ("osdface", "ablation")
@@ -28,5 +29,14 @@ def check_needed(cfg: DictConfig) -> None:
 
 
 def stage1_ready(cfg: DictConfig) -> bool:
-    """Whether stage 2 can begin at once: stage 1 is given, or trained and in the cache."""
-    return vres_ready(started_from(cfg))
+    """Whether stage 2 can begin at once: every stage 1 is given, or trained and in the cache.
+
+    It looks only and makes nothing. Where the data cannot be looked at from here, it is not.
+    """
+    wanted = [own for own in stages1(started_from(cfg)) if own.vre.checkpoint is None]
+    if not wanted:
+        return True
+    if not data_at_hand(cfg):
+        return False
+    base = fingerprint_of_base(cfg)
+    return all(cached_vre(own, base) is not None for own in wanted)

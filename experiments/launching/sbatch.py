@@ -143,8 +143,18 @@ def script(
 
 
 def header_word(text: str) -> str:
-    """Returns an option as sbatch reads it in a ``#SBATCH`` line, where a backslash escapes."""
-    return re.sub(r"([\\\s\"'#])", r"\\\1", text)
+    """Returns an option as sbatch reads it in a ``#SBATCH`` line, quoted where it has to be.
+
+    Raises:
+        UserError: It holds a line break.
+    """
+    if "\n" in text:
+        raise UserError(f"{text!r} holds a line break, which no option in a batch script can.")
+    if not re.search(r"[\\\s\"'#]", text):
+        return text
+    key, equals, value = text.partition("=")
+    quoted = re.sub(r"([\\\"])", r"\\\1", value)
+    return f'{key}{equals}"{quoted}"'
 
 
 def _pattern(path: Path | str) -> str:

@@ -6,11 +6,12 @@ import shutil
 import subprocess
 from collections.abc import Iterable
 
+from experiments.cli.srun import in_slurm
 from osdface.errors import UserError
 
 _PATIENCE_S = 120
-# Where Slurm is; the others describe the job that this process may itself be in, and would leak.
-_KEPT = ("SLURM_CONF", "SLURM_CLUSTERS", "SLURM_CONF_SERVER")
+# Where Slurm is and how it knows the user; the others describe a job.
+_KEPT = ("SLURM_CONF", "SLURM_CONF_SERVER", "SLURM_CLUSTERS", "SLURM_JWT")
 
 
 def check_installed(*names: str) -> None:
@@ -66,14 +67,14 @@ def queued(jobs: Iterable[str]) -> dict[str, str]:
 
 def _run(words: list[str], text: str | None = None) -> str:
     name = words[0]
-    environment = {
-        key: value
-        for key, value in os.environ.items()
-        if not key.startswith("SLURM_") or key in _KEPT
-    }
     try:
         done = subprocess.run(
-            words, input=text, env=environment, capture_output=True, text=True, timeout=_PATIENCE_S
+            words,
+            input=text,
+            env=_environment(),
+            capture_output=True,
+            text=True,
+            timeout=_PATIENCE_S,
         )
     except FileNotFoundError as error:
         raise _absent(name) from error
@@ -83,6 +84,15 @@ def _run(words: list[str], text: str | None = None) -> str:
         reason = " ".join(re.sub(rf"^{name}: (error: )?", "", each) for each in _lines(done.stderr))
         raise UserError(f"{name} refused: {reason or f'exit status {done.returncode}'}")
     return done.stdout
+
+
+def _environment() -> dict[str, str]:
+    """This process's environment without the job that it may itself be in, which would leak."""
+    return {
+        key: value
+        for key, value in os.environ.items()
+        if not in_slurm() or not key.startswith("SLURM_") or key in _KEPT
+    }
 
 
 def _lines(text: str) -> list[str]:

@@ -35,7 +35,7 @@ from callbacks import (
 )
 from callbacks.wandb_folder import trial_run_id
 from datamodules.faces import FaceDataModule
-from experiments.cli.srun import TRAINING, check_alone, in_slurm, srun_tasks, tell_followers
+from experiments.cli.srun import TRAINING, in_slurm, srun_tasks, tell_followers
 from experiments.pipelines.build import plain
 from lightning_modules.stepped import SteppedModule
 from osdface.errors import UserError
@@ -90,8 +90,6 @@ def build_trainer(cfg: DictConfig, callbacks: list[L.Callback], **options: Any) 
     threads = chosen.pop("threads", None)
     if threads:
         torch.set_num_threads(int(threads))
-    # Preparing alone comes this far where stage 1 has vanished from the cache.
-    check_alone(chosen["num_nodes"], chosen["devices"])
     tell_followers(cfg.output_dir, TRAINING)
     return L.Trainer(
         **chosen,

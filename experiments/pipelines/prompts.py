@@ -9,8 +9,8 @@ from torch import Tensor
 
 from experiments.cli.groups import CONF
 from experiments.cli.variants import VRE_GROUP, group_of
-from experiments.pipelines.build import base_folder, fingerprint_of_base, plain, vq_config
-from experiments.pipelines.stage1_cache import cached_vre, data_at_hand, ensure_vre
+from experiments.pipelines.build import base_folder, plain, vq_config
+from experiments.pipelines.stage1_cache import ensure_vre
 from experiments.pipelines.stage1_parts import dictionary_file, find_dictionary
 from osdface.checkpoints.export import PROMPT_FILE, load_tensors, load_vre, read_config
 from osdface.checkpoints.released import RELEASED_INPUT_RANGE, load_released_dictionary
@@ -48,8 +48,8 @@ def _variants(cfg: DictConfig) -> list[DictConfig]:
     return found
 
 
-def _stages1(cfg: DictConfig) -> Iterator[DictConfig]:
-    """The configurations of the different stages 1 that the run's variants need."""
+def stages1(cfg: DictConfig) -> Iterator[DictConfig]:
+    """Yields the configurations of the different stages 1 that the run's variants need."""
     done = set()
     for own in _variants(cfg):
         needed = own.vre.kind in VISUAL_KINDS and not own.vre.random
@@ -60,19 +60,8 @@ def _stages1(cfg: DictConfig) -> Iterator[DictConfig]:
 
 def ensure_vres(cfg: DictConfig, base_fingerprint: str) -> None:
     """Makes every VRE that the run's variants need, where it is neither given nor cached."""
-    for own in _stages1(cfg):
+    for own in stages1(cfg):
         ensure_vre(own, base_fingerprint)
-
-
-def vres_ready(cfg: DictConfig) -> bool:
-    """Whether every VRE that the run needs is given or cached; looks only, makes nothing."""
-    wanted = [own for own in _stages1(cfg) if own.vre.checkpoint is None]
-    if not wanted:
-        return True
-    if not data_at_hand(cfg):
-        return False
-    base = fingerprint_of_base(cfg)
-    return all(cached_vre(own, base) is not None for own in wanted)
 
 
 def load_hq(source: Path) -> VisualRepresentationEmbedder:

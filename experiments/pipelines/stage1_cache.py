@@ -10,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from datamodules.portrait_shards import portraits_dir
 from datamodules.shards import MANIFEST
 from experiments.cli.ranks import is_follower
+from experiments.cli.srun import check_alone
 from experiments.pipelines import stage1
 from experiments.pipelines.build import plain
 from osdface.checkpoints.export import FORMAT_VERSION
@@ -85,6 +86,8 @@ def ensure_vre(cfg: DictConfig, base_fingerprint: str) -> Path:
         if not is_follower():
             fcntl.flock(lock, fcntl.LOCK_EX)
         if not (export / "config.json").is_file():
+            # Preparing alone comes this far where stage 1 has vanished from the cache.
+            check_alone(cfg.trainer.num_nodes, cfg.trainer.devices)
             # Stage 1 is shared by all seeds of stage 2, so it has one seed of its own.
             own = OmegaConf.merge(cfg, {"seed": cfg.scale.stage1.seed, "init_from": None})
             print(f"Stage 1: training in {folder}", flush=True)

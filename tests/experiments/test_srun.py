@@ -90,6 +90,9 @@ def test_what_fits_passes(job) -> None:
     check_srun(config(task="ablation", part="variant"))
     job()
     check_srun(config(num_nodes=1, output_dir=None))
+    # One process of a run of several nodes.
+    for part in ("prepare", "gather"):
+        check_srun(config(task="ablation", part=part))
 
 
 @pytest.mark.parametrize(("state", "trains"), [(TRAINING, True), (ENDED, False)])

@@ -44,6 +44,7 @@ def test_two_nodes_train_one_run_and_the_same_submission_resumes(cluster, tmp_pa
     assert last.stat().st_mtime_ns == before
 
 
+@pytest.mark.quick
 def test_tasks_that_do_not_fit_are_told_in_one_sentence(cluster, tmp_path) -> None:
     log = tmp_path / "log"
     # The last word of a key counts, and the script's own come last: two nodes, one device each.

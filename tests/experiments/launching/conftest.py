@@ -11,22 +11,22 @@ SBATCH = """\
 #!/bin/sh
 # Numbers jobs from 101 on and keeps script and options of each; the line REFUSED names one it takes
 # for wrong.
-number=$((100 + $(ls "$SLURM_STAND_IN" | grep -c '[.]options$') + 1))
-cat > "$SLURM_STAND_IN/script"
-if [ -f "$SLURM_STAND_IN/refused" ] && \\
-   grep -q -- "--job-name=$(cat "$SLURM_STAND_IN/refused")" "$SLURM_STAND_IN/script"; then
+number=$((100 + $(ls "$STAND_IN_FOLDER" | grep -c '[.]options$') + 1))
+cat > "$STAND_IN_FOLDER/script"
+if [ -f "$STAND_IN_FOLDER/refused" ] && \\
+   grep -q -- "--job-name=$(cat "$STAND_IN_FOLDER/refused")" "$STAND_IN_FOLDER/script"; then
     echo "sbatch: error: invalid partition specified: nowhere" >&2
     echo "sbatch: error: Batch job submission failed: Invalid partition name specified" >&2
     exit 1
 fi
-mv "$SLURM_STAND_IN/script" "$SLURM_STAND_IN/$number.sh"
-printf '%s\\n' "$@" > "$SLURM_STAND_IN/$number.options"
-env > "$SLURM_STAND_IN/$number.environment"
+mv "$STAND_IN_FOLDER/script" "$STAND_IN_FOLDER/$number.sh"
+printf '%s\\n' "$@" > "$STAND_IN_FOLDER/$number.options"
+env > "$STAND_IN_FOLDER/$number.environment"
 echo "$number"
 """
-SQUEUE = '#!/bin/sh\ncat "$SLURM_STAND_IN/queue"\n'
+SQUEUE = '#!/bin/sh\ncat "$STAND_IN_FOLDER/queue"\n'
 # The words that the command would get, each ended by a NUL.
-SRUN = """#!/bin/sh\nprintf '%s\\0' "$@" > "$SLURM_STAND_IN/words"\n"""
+SRUN = """#!/bin/sh\nprintf '%s\\0' "$@" > "$STAND_IN_FOLDER/words"\n"""
 
 
 @dataclass
@@ -67,7 +67,7 @@ def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Slurm:
         if name.startswith("SLURM") or name in ("RANK", "LOCAL_RANK", "NODE_RANK"):
             monkeypatch.delenv(name)
     monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
-    monkeypatch.setenv("SLURM_STAND_IN", str(kept))
+    monkeypatch.setenv("STAND_IN_FOLDER", str(kept))
     monkeypatch.chdir(work)
     slurm = Slurm(kept)
     slurm.queue()

@@ -16,6 +16,7 @@ from experiments.launching.sbatch import (
     script,
     srun_line,
 )
+from osdface.errors import UserError
 
 AWKWARD = {
     "data.root": "it's a folder/with  spaces",
@@ -96,7 +97,7 @@ def test_the_header_asks_for_what_the_options_say(tmp_path, monkeypatch) -> None
     assert header(text) == [
         "--job-name=full", "--partition=gpu", "--account=faces", "--qos=long", "--nodes=2",
         "--ntasks-per-node=8", "--gpus-per-node=8", "--cpus-per-task=6", "--mem=64G",
-        "--time=24:00:00", f"--chdir={tmp_path}", r"--output=/logs/100%%\ it\'s/full-%j.out",
+        "--time=24:00:00", f"--chdir={tmp_path}", "--output=\"/logs/100%% it's/full-%j.out\"",
         "--signal=USR1@90", "--requeue", "--open-mode=append", "--exclude=n1,n2",
     ]  # fmt: skip
     plain = header(script("x", [], SlurmOptions(signal_seconds=0), log_folder=Path("/l")))
@@ -111,5 +112,8 @@ def test_array_indices(indices, parallel, text) -> None:
     assert array_indices(indices, parallel) == text
 
 
-def test_a_backslash_keeps_what_sbatch_would_read_otherwise() -> None:
-    assert header_word('--comment=a "b" #c\\') == r"--comment=a\ \"b\"\ \#c\\"
+def test_options_are_quoted_as_sbatch_reads_them() -> None:
+    assert header_word('--comment=a "b" #c\\') == r'''--comment="a \"b\" #c\\"'''
+    assert header_word("--exclude=n[1-3],n7") == "--exclude=n[1-3],n7"
+    with pytest.raises(UserError, match="line break"):
+        header_word("--output=a\n#SBATCH --wrap=b")
