@@ -67,15 +67,16 @@ def launch(book: Book, options: Options, again: Sequence[str]) -> int:
     Returns:
         The exit status.
     """
-    first = _words(book, book.trials()[0])
-    cfg, _ = slurm_configuration(first, options)
+    words = _words(book, book.trials()[0])
+    cfg, own = slurm_configuration(words, options)
+    layout = {key: text for key, text in own.items() if words.get(key) != text}
     if cfg.slurm.dry_run:
-        print(_dry_run(plan(book, options, Alive(), again), book.folder, cfg.slurm.after))
+        print(_dry_run(plan(book, cfg, layout, Alive(), again), book.folder, cfg.slurm.after))
         return 0
     check_installed("sbatch", "squeue")
     record = read_record(book.folder)
     alive = alive_jobs(record)
-    jobs = plan(book, options, alive, again)
+    jobs = plan(book, cfg, layout, alive, again)
     # Slurm fails a job without a word when it cannot write its log.
     (book.folder / LOGS).mkdir(exist_ok=True)
     new: list[Submitted] = []
@@ -93,24 +94,35 @@ def launch(book: Book, options: Options, again: Sequence[str]) -> int:
     return 0
 
 
-def plan(book: Book, options: Options, alive: Alive, again: Sequence[str]) -> list[Job]:
-    """Returns the jobs: stage 1 where the trials lack it, the array, the gathering."""
-    todo = [
-        trial
+def plan(
+    book: Book, cfg: Any, layout: Mapping[str, str], alive: Alive, again: Sequence[str]
+) -> list[Job]:
+    """Returns the jobs: stage 1 where the trials lack it, the array, the gathering.
+
+    Args:
+        book: The sweep.
+        cfg: A trial's configuration.
+        layout: Words that fit the trainer to what is asked of Slurm.
+        alive: What waits or runs.
+        again: The words of the gathering job.
+    """
+    words = {
+        trial.number: {**layout, **_words(book, trial)}
         for trial in book.trials()
         if not books.is_done(book, trial) and trial.name not in alive.tasks
-    ]
-    if not todo:
+    }
+    if not words:
         return []
-    cfg, first = slurm_configuration(_words(book, todo[0]), options)
     asked = SlurmOptions.from_config(cfg.slurm)
-    logs = book.folder / LOGS
     jobs = []
     if STAGE1 not in alive.jobs and not _ready(cfg):
+        first = next(iter(words.values()))
         prepare = srun_line({**first, "part": "prepare"}, asked)
-        jobs.append(Job(STAGE1, script(STAGE1, [prepare], asked, log_folder=logs)))
+        jobs.append(Job(STAGE1, script(STAGE1, [prepare], asked, log_folder=book.folder / LOGS)))
     waits = {STAGE1: "afterok"} if jobs or STAGE1 in alive.jobs else {}
-    jobs.append(_array(book, options, todo, asked, cfg.slurm.array_parallel, waits))
+    labels = {trial.number: trial.name for trial in book.trials() if trial.number in words}
+    text = _array(words, asked, cfg.slurm.array_parallel, book.folder / LOGS)
+    jobs.append(Job(TRIALS, text, waits, labels))
     return [*jobs, Job(GATHER, gather_text(book.folder, cfg, again), {TRIALS: "afterany"})]
 
 
@@ -131,14 +143,9 @@ def gather_text(folder: Path, cfg: Any, again: Sequence[str]) -> str:
 
 
 def _array(
-    book: Book,
-    options: Options,
-    todo: Sequence[Trial],
-    asked: SlurmOptions,
-    parallel: int,
-    waits: Mapping[str, str],
-) -> Job:
-    words = {each.number: slurm_configuration(_words(book, each), options)[1] for each in todo}
+    words: Mapping[int, Mapping[str, str]], asked: SlurmOptions, parallel: int, logs: Path
+) -> str:
+    """The batch script of the trials: what all share on the srun line, the rest by index."""
     first = next(iter(words.values()))
     common = {
         key: text
@@ -151,8 +158,7 @@ def _array(
     }
     body = [*array_cases(tasks), srun_line(common, asked, more=ARRAY_WORDS)]
     array = array_indices(tasks, parallel)
-    text = script(TRIALS, body, asked, log_folder=book.folder / LOGS, array=array)
-    return Job(TRIALS, text, waits, {each.number: each.name for each in todo})
+    return script(TRIALS, body, asked, log_folder=logs, array=array)
 
 
 def _words(book: Book, trial: Trial) -> dict[str, str]:

@@ -141,7 +141,8 @@ def check_trials(definition: Definition, options: Options, count: int) -> None:
     for parameter in definition.varied:
         for value in parameter.settings.get("values", ()):
             trials.append(Trial(1, {**first.values, parameter.name: value}))
-    for each in trials if count > 1 else trials[:1]:
+    unlike = [each for each in trials[1:] if each != first]
+    for each in [first, *unlike] if count > 1 else [first]:
         words = trial_words(definition, each, options.further, here)
         cfg, _ = compose_words(words)
         check(cfg, words)
@@ -150,6 +151,10 @@ def check_trials(definition: Definition, options: Options, count: int) -> None:
                 f"experiment={cfg.experiment} is a sweep of its own: take experiment=osdface, and "
                 "vary variant."
             )
+    if options["launcher"] == "slurm":
+        from experiments.sweeping.cluster import slurm_configuration
+
+        slurm_configuration(trial_words(definition, first, options.further, here), options)
 
 
 def gather(folder: Path) -> int:

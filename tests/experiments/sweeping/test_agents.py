@@ -108,7 +108,7 @@ def test_on_slurm_the_agent_stands_outside_srun_and_a_requeue_keeps_its_run(
     node.chmod(stat.S_IRWXU)
     assert main([*words, f"slurm.prefix={node}"]) == 0
     jobs = slurm.jobs()
-    assert "--array=1-2" in jobs["101"] and "srun" not in jobs["101"]
+    assert "--array=1-2" in jobs["101"] and "srun --" not in jobs["101"]
     assert "-m wandb agent --count 1 me/osdface/abcd1234" in jobs["101"]
     assert slurm.options("102")[1] == "--dependency=afterany:101"
     sent = json.loads((server / "sweep.json").read_text())
