@@ -83,21 +83,33 @@ def _held_out(found: Sequence[Group]) -> list[str]:
     if len(sums) > 1:
         sides = " | ".join(_some(labels) for labels in sums.values())
         return [f"The held-out pictures differ ({sides}): the figures are of other faces."]
-    keys = sorted(
-        key
-        for key in {key for _, run in _runs(found) for key in compared(run.config)}
-        if (key.startswith("data.") or key == "scale.resolution")
-        and not key.startswith(_NOT_HELD_OUT)
-        and len({repr(run.config.get(key)) for _, run in _runs(found)}) > 1
+    keys = _differing(
+        found,
+        lambda key: (
+            key == "scale.resolution"
+            or (key.startswith("data.") and not key.startswith(_NOT_HELD_OUT))
+        ),
     )
     if not keys:
         return []
     return [f"The data differ in {_some(keys)}; the held-out pictures may differ with them."]
 
 
+def _differing(found: Sequence[Group], wanted: Callable[[str], bool]) -> list[str]:
+    """The keys of that kind in which the runs' configurations differ."""
+    keys = {key for _, run in _runs(found) for key in compared(run.config)}
+    values = {
+        key: {repr(run.config.get(key)) for _, run in _runs(found)} for key in keys if wanted(key)
+    }
+    return sorted(key for key, seen in values.items() if len(seen) > 1)
+
+
 def _degraded(found: Sequence[Group]) -> list[str]:
     if same_references(found):
-        return []
+        keys = _differing(found, lambda key: key.startswith("data.degradation"))
+        if not keys or any(run.rows for _, run in _runs(found)):
+            return []
+        return [f"The degradation differs in {_some(keys)}: the inputs are not the same."]
     rows = _by(found, lambda run: _row_text(run.rows.get("degraded", {}).get("psnr")))
     scores = f" ({_told(rows)})" if len(rows) > 1 else ""
     return [

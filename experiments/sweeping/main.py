@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -172,6 +173,8 @@ def run_here(book: Book, options: Options) -> int:
     print(f"{head} in {book.folder}", flush=True)
     if done := book.count - len(todo):
         print(f"{done} finished before: kept", flush=True)
+    # Before the first trial: after Ctrl-C nobody wants to wait for an import.
+    import_module("experiments.sweeping.results")
     teller = Teller(book, len(todo), options["parallel"])
     driver = Driver(
         book, options["parallel"], options.gpus, options["stop_after"], teller.ended, teller.say
