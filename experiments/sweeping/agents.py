@@ -133,9 +133,19 @@ def run_agents(book: Book, options: Options, count: int) -> None:
         print(f"an agent ended with exit status {max(map(abs, codes))}", file=sys.stderr)
 
 
-def submit_agents(book: Book, options: Options, count: int, again: Sequence[str]) -> list[str]:
-    """Submits an array of one agent a job, and the gathering; returns the lines to print."""
-    asked, cfg = _asked(book, options)
+def submit_agents(
+    book: Book, options: Options, cfg: Any, count: int, again: Sequence[str]
+) -> list[str]:
+    """Submits an array of one agent a job, and the gathering; returns the lines to print.
+
+    Args:
+        book: The sweep.
+        options: The user's.
+        cfg: A trial's configuration under Slurm.
+        count: How many trials.
+        again: The words of the gathering job.
+    """
+    asked = SlurmOptions.from_config(cfg.slurm)
     python = shlex.split(asked.python)
     dry = bool(cfg.slurm.dry_run)
     sweep = "ENTITY/PROJECT/SWEEP" if dry else on_server(book, options, python)
@@ -162,14 +172,6 @@ def submit_agents(book: Book, options: Options, count: int, again: Sequence[str]
         f"logs             {logs}",
         f"cancel           scancel {number} {last}",
     ]
-
-
-def _asked(book: Book, options: Options) -> tuple[SlurmOptions, Any]:
-    """What each trial asks of Slurm."""
-    constant = {p.name: p.settings["value"] for p in book.definition.parameters if not p.varies}
-    words = trial_words(book.definition, Trial(1, constant), book.further, book.folder)
-    cfg, _ = slurm_configuration(words, options)
-    return SlurmOptions.from_config(cfg.slurm), cfg
 
 
 def agent_lines(book: Book, options: Options, sweep: str, asked: SlurmOptions) -> list[str]:

@@ -20,8 +20,9 @@ from experiments.launching.sbatch import (
 from experiments.launching.submit import check_installed, submit
 from experiments.sweeping import books
 from experiments.sweeping.books import Book
+from experiments.sweeping.definition import Definition
 from experiments.sweeping.options import Options
-from experiments.sweeping.trials import Trial, trial_words
+from experiments.sweeping.trials import Trial, trial, trial_words
 from osdface.errors import UserError
 
 STAGE1, TRIALS, GATHER = "stage1", "trials", "gather"
@@ -56,20 +57,30 @@ def slurm_configuration(words: Mapping[str, str], options: Options) -> tuple[Any
     return cfg, {k: v for k, v in own.items() if k != "launcher" and not k.startswith("slurm.")}
 
 
-def launch(book: Book, options: Options, again: Sequence[str]) -> int:
+def ask(definition: Definition, options: Options) -> tuple[Any, dict[str, str]]:
+    """Returns a trial's configuration under Slurm, and the words that fit its trainer to it.
+
+    Raises:
+        UserError: What is asked of Slurm and the trainer do not fit.
+    """
+    first = trial(definition, 1, options["draw_seed"])
+    words = trial_words(definition, first, options.further, Path.cwd())
+    cfg, own = slurm_configuration(words, options)
+    return cfg, {key: text for key, text in own.items() if words.get(key) != text}
+
+
+def launch(book: Book, cfg: Any, layout: Mapping[str, str], again: Sequence[str]) -> int:
     """Submits the trials that are neither finished nor queued, and the gathering.
 
     Args:
         book: The sweep; its folder need not be there for a dry run.
-        options: The user's.
+        cfg: A trial's configuration, as :func:`ask` returns it, and
+        layout: the words beside it.
         again: The words of the gathering job.
 
     Returns:
         The exit status.
     """
-    words = _words(book, book.trials()[0])
-    cfg, own = slurm_configuration(words, options)
-    layout = {key: text for key, text in own.items() if words.get(key) != text}
     if cfg.slurm.dry_run:
         print(_dry_run(plan(book, cfg, layout, Alive(), again), book.folder, cfg.slurm.after))
         return 0
@@ -87,9 +98,9 @@ def launch(book: Book, options: Options, again: Sequence[str]) -> int:
         numbers.setdefault(job.name, []).append(number)
         new.append(Submitted(job.name, number, waits, dict(job.labels)))
         write_record(book.folder, [*record, *new])
-        for trial in book.trials():
-            if trial.name in job.labels.values():
-                books.note(book.folder, trial, None)
+        for each in book.trials():
+            if each.name in job.labels.values():
+                books.note(book.folder, each, None)
     print("\n".join(_told(book.folder, alive, new)), flush=True)
     return 0
 
@@ -107,9 +118,9 @@ def plan(
         again: The words of the gathering job.
     """
     words = {
-        trial.number: {**layout, **_words(book, trial)}
-        for trial in book.trials()
-        if not books.is_done(book, trial) and trial.name not in alive.tasks
+        each.number: {**layout, **_words(book, each)}
+        for each in book.trials()
+        if not books.is_done(book, each) and each.name not in alive.tasks
     }
     if not words:
         return []
@@ -120,7 +131,7 @@ def plan(
         prepare = srun_line({**first, "part": "prepare"}, asked)
         jobs.append(Job(STAGE1, script(STAGE1, [prepare], asked, log_folder=book.folder / LOGS)))
     waits = {STAGE1: "afterok"} if jobs or STAGE1 in alive.jobs else {}
-    labels = {trial.number: trial.name for trial in book.trials() if trial.number in words}
+    labels = {each.number: each.name for each in book.trials() if each.number in words}
     text = _array(words, asked, cfg.slurm.array_parallel, book.folder / LOGS)
     jobs.append(Job(TRIALS, text, waits, labels))
     return [*jobs, Job(GATHER, gather_text(book.folder, cfg, again), {TRIALS: "afterany"})]
@@ -161,8 +172,8 @@ def _array(
     return script(TRIALS, body, asked, log_folder=logs, array=array)
 
 
-def _words(book: Book, trial: Trial) -> dict[str, str]:
-    words = trial_words(book.definition, trial, book.further, book.folder)
+def _words(book: Book, chosen: Trial) -> dict[str, str]:
+    words = trial_words(book.definition, chosen, book.further, book.folder)
     # The progress bars of several tasks in one file are no use.
     return {"progress": "false", **words}
 

@@ -11,7 +11,7 @@ from experiments.cli.checks import check
 from experiments.cli.compose import compose_words
 from experiments.cli.lock import FolderLock
 from experiments.launching.record import refuse_while_queued
-from experiments.sweeping import books
+from experiments.sweeping import agents, books, cluster
 from experiments.sweeping.books import Book
 from experiments.sweeping.definition import Definition, find_file, read_definition
 from experiments.sweeping.driver import Driver
@@ -35,20 +35,21 @@ def run(argv: list[str]) -> int:
     definition = _definition(options)
     dry = options.slurm.get("slurm.dry_run", "").lower() in ("true", "yes", "on")
     if definition.method == "bayes" and not dry:
-        from experiments.sweeping.agents import check_account
-
-        check_account()
+        agents.check_account()
     count = count_of(definition, options["count"])
     check_trials(definition, options, count)
+    asked = cluster.ask(definition, options) if options["launcher"] == "slurm" else None
     wanted = books.content(definition, options)
     folder = books.choose(wanted, options, make=not dry)
     if dry:
         book = Book(folder, definition, options.further, options["draw_seed"], count)
-        return submit_all(book, options)
-    return _run_in(folder, wanted, count, options)
+        return submit_all(book, options, asked)
+    return _run_in(folder, wanted, count, options, asked)
 
 
-def _run_in(folder: Path, wanted: Mapping[str, Any], count: int, options: Options) -> int:
+def _run_in(
+    folder: Path, wanted: Mapping[str, Any], count: int, options: Options, asked: Any
+) -> int:
     lock = FolderLock(folder)
     if not lock.acquire():
         raise UserError(f"Another process is running the sweep in {folder}: wait for it.")
@@ -58,8 +59,8 @@ def _run_in(folder: Path, wanted: Mapping[str, Any], count: int, options: Option
         if all(books.is_done(book, each) for each in book.trials()) and _missing(book) == 0:
             print("All trials are finished: nothing to do.")
             return gather(folder)
-        if options["launcher"] == "slurm":
-            return submit_all(book, options)
+        if asked:
+            return submit_all(book, options, asked)
         refuse_while_queued(folder)
         if book.definition.method == "bayes":
             return run_agents(book, options)
@@ -75,24 +76,19 @@ def _missing(book: Book) -> int:
     return max(0, book.count - sum(books.is_done(book, each) for each in book.trials()))
 
 
-def submit_all(book: Book, options: Options) -> int:
-    """Submits the trials to Slurm."""
+def submit_all(book: Book, options: Options, asked: Any) -> int:
+    """Submits the trials to Slurm; ``asked`` is what :func:`cluster.ask` returned."""
+    cfg, layout = asked
     again = [f"sweep={options['sweep']}", "part=gather", f"output_dir={book.folder}"]
     if book.definition.method != "bayes":
-        from experiments.sweeping.cluster import launch
-
-        return launch(book, options, again)
-    from experiments.sweeping.agents import submit_agents
-
-    print("\n".join(submit_agents(book, options, _missing(book), again)))
+        return cluster.launch(book, cfg, layout, again)
+    print("\n".join(agents.submit_agents(book, options, cfg, _missing(book), again)))
     print(book.folder, flush=True)
     return 0
 
 
 def run_agents(book: Book, options: Options) -> int:
     """Runs the trials of a Bayesian sweep that are missing, by W&B's agents on this machine."""
-    from experiments.sweeping import agents
-
     try:
         agents.run_agents(book, options, _missing(book))
     finally:
@@ -102,9 +98,7 @@ def run_agents(book: Book, options: Options) -> int:
 
 def run_drawn(options: Options) -> int:
     """Becomes the run that W&B's agent asks for."""
-    from experiments.sweeping.agents import trial_command
-
-    command, environment = trial_command(books.open_book(_folder_of(options)), options)
+    command, environment = agents.trial_command(books.open_book(_folder_of(options)), options)
     os.execvpe(command[0], command, environment)
 
 
@@ -152,10 +146,6 @@ def check_trials(definition: Definition, options: Options, count: int) -> None:
                 f"experiment={cfg.experiment} is a sweep of its own: take experiment=osdface, and "
                 "vary variant."
             )
-    if options["launcher"] == "slurm":
-        from experiments.sweeping.cluster import slurm_configuration
-
-        slurm_configuration(trial_words(definition, first, options.further, here), options)
 
 
 def gather(folder: Path) -> int:

@@ -98,7 +98,6 @@ def test_mistakes_are_told_before_sbatch(cluster, sweeps, capsys) -> None:
         (["slurm.nods=2"], "did you mean slurm.nodes"),
         (["parallel=2"], "slurm.array_parallel=N"),
         (["slurm.gpus_per_node=2", "trainer=cpu"], "leaves idle"),
-        (["base.pth=x"], "base.path"),
     ):
         assert main([f"sweep={path}", "launcher=slurm", "output_dir=o", *words]) == 2
         err = capsys.readouterr().err
