@@ -15,7 +15,7 @@ from experiments.compare import main as compare
 from tests.experiments.pipelines.conftest import fast_words
 
 ROOT = Path(__file__).resolve().parents[3]
-STEPS = 400  # more than fit into the moment between the first checkpoint and the kill
+STEPS = 60  # some seconds of training after the first checkpoint, in which the command is ended
 
 
 def sweep(*words: str) -> "subprocess.Popen[str]":
