@@ -11,10 +11,9 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_only
 
-from callbacks.run_table import read_table
+from callbacks.best_values import best_values
 from callbacks.values import EverySteps, current_step, numbers, training_values, validation_values
 from callbacks.wandb_folder import resolve_mode, stable_run_id
-from osdface.files import read_json
 from osdface.run_folder import offline_folders, one_line, sync_command
 
 STEP = "generator_step"
@@ -23,28 +22,6 @@ STEP = "generator_step"
 def _settings(**values: Any) -> wandb.Settings:
     """Builds settings from those that this version of wandb knows."""
     return wandb.Settings(**{k: v for k, v in values.items() if k in wandb.Settings.model_fields})
-
-
-def best_values(run_dir: Path) -> dict[str, Any]:
-    """Returns the figures of ``checkpoints/best.ckpt`` for a run's summary, ``best/<metric>``.
-
-    They stand beside ``final/<metric>``, those of the last validation. Beside them ``best/step``,
-    and ``best/chosen_by``: the metric that chose the checkpoint. Empty where none was chosen.
-    """
-    try:
-        best = read_json(run_dir / "checkpoints" / "best.json")
-        step, metric = int(best["step"]), str(best["metric"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return {}
-    rows = [row for row in read_table(run_dir / "metrics.csv") if int(row["step"]) == step]
-    found = {
-        f"best/{key.removeprefix('val/')}": float(cell)
-        for row in rows
-        for key, cell in row.items()
-        if key.startswith("val/")
-    }
-    value = {f"best/{metric}": float(best["value"])}
-    return {**found, **value, "best/step": step, "best/chosen_by": metric}
 
 
 class WandbRun(Callback):
@@ -189,7 +166,6 @@ class WandbRun(Callback):
     def __exit__(self, kind: Any, error: BaseException | None, traceback: Any) -> None:
         if error is not None:
             self.summarize({"status": "failed", "reason": one_line(error)})
-        self.summarize(best_values(self.run_dir))
         self.finish(failed=error is not None or self._failed)
         self._managed = False
 
@@ -223,7 +199,7 @@ class WandbRun(Callback):
 
     def _summarize_end(self, pl_module: LightningModule) -> None:
         final = numbers(getattr(pl_module, "validation_metrics", None), "final/")
-        self.summarize(final | {"steps": current_step(pl_module)})
+        self.summarize(final | best_values(self.run_dir) | {"steps": current_step(pl_module)})
 
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException

@@ -42,7 +42,7 @@ def save_figure(figure: Figure, path: str | Path) -> None:
 
 
 def panels(count: int, width: float, height: float) -> tuple[Figure, list]:
-    """Returns a figure and ``count`` axes, each of that size in inches."""
+    """Returns a figure of ``count`` panels, at most three a row, two where they are wide."""
     columns = min(3 if width < 7 else 2, max(count, 1))
     rows = math.ceil(max(count, 1) / columns)
     figure = Figure(figsize=(width * columns, height * rows + 0.7), layout="constrained")
