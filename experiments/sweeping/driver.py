@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.cli.words import to_argv
-from experiments.sweeping.books import Book, claim, is_done, note
+from experiments.sweeping.books import INTERRUPTED, Book, claim, is_done, note
 from experiments.sweeping.trials import Trial, trial_words
 
 _POLL_S = 0.2
@@ -138,7 +138,7 @@ class Driver:
         good = code == 0 and is_done(self.book, each.trial)
         reason = None if good else last_words(self.book.log(each.trial), code)
         note(self.book.folder, each.trial, code or (0 if good else 1), reason)
-        self.failures = 0 if good else self.failures + 1
+        self.failures = 0 if good else self.failures + (code not in INTERRUPTED)
 
     def _end(self, number: signal.Signals) -> None:
         """Asks every trial to stop, and kills those that do not."""
