@@ -138,12 +138,15 @@ def open_book(folder: Path) -> Book:
     """
     from experiments.sweeping.definition import parse_definition
 
-    found = _read(folder)
-    if found is None:
-        raise UserError(f"{folder} is no sweep's folder: it holds no readable {BOOK}.")
-    definition = parse_definition(found.get("sweep"), folder.name, str(folder / BOOK))
-    words = {str(key): str(text) for key, text in (found.get("words") or {}).items()}
-    return Book(folder, definition, words, int(found["draw_seed"]), int(found["count"]))
+    found = _read(folder) or {}
+    try:
+        numbers = int(found["draw_seed"]), int(found["count"])
+        words = {str(key): str(text) for key, text in found["words"].items()}
+        raw = found["sweep"]
+    except (KeyError, TypeError, ValueError, AttributeError):
+        raise UserError(f"{folder} is no sweep's folder: it holds no readable {BOOK}.") from None
+    definition = parse_definition(raw, folder.name, str(folder / BOOK))
+    return Book(folder, definition, words, *numbers)
 
 
 def drawn_path(folder: Path, run_id: str) -> Path:
