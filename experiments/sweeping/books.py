@@ -13,7 +13,7 @@ from typing import Any
 
 from experiments.cli.folders import new_folder
 from experiments.reporting.records import SeedRun, read_run
-from experiments.sweeping.definition import Definition
+from experiments.sweeping.definition import Definition, parse_definition
 from experiments.sweeping.options import Options
 from experiments.sweeping.trials import LOG, Trial, trial
 from osdface.errors import UserError
@@ -136,8 +136,6 @@ def open_book(folder: Path) -> Book:
     Raises:
         UserError: It is none.
     """
-    from experiments.sweeping.definition import parse_definition
-
     found = _read(folder) or {}
     try:
         numbers = int(found["draw_seed"]), int(found["count"])
