@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 import wandb
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_only
 
+from callbacks.best_values import best_values
 from callbacks.values import EverySteps, current_step, numbers, training_values, validation_values
 from callbacks.wandb_folder import resolve_mode, stable_run_id
 from osdface.run_folder import interruption, offline_folders, one_line, sync_command
@@ -192,12 +194,18 @@ class WandbRun(Callback):
             self.log_values(training_values(pl_module), self.steps.seen or 0)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if not trainer.sanity_checking:
-            self.log_values(validation_values(pl_module), current_step(pl_module))
+        if trainer.sanity_checking:
+            return
+        self.log_values(validation_values(pl_module), current_step(pl_module))
+        if trainer.state.fn != TrainerFn.FITTING:  # of a run that had no step left to do
+            self._summarize_end(pl_module)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._summarize_end(pl_module)
+
+    def _summarize_end(self, pl_module: LightningModule) -> None:
         final = numbers(getattr(pl_module, "validation_metrics", None), "final/")
-        self.summarize(final | {"steps": current_step(pl_module)})
+        self.summarize(final | best_values(self.run_dir) | {"steps": current_step(pl_module)})
 
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException

@@ -10,6 +10,7 @@ import pytest
 
 from experiments import (
     benchmark,
+    compare,
     complexity,
     convert,
     demo,
@@ -26,17 +27,22 @@ from experiments.cli.words import parse_words, to_argv
 from experiments.restoring.options import HELP as RESTORING
 from experiments.restoring.options import parse_options
 from experiments.run import main
+from experiments.sweeping.definition import find_file, read_definition
+from experiments.sweeping.main import check_trials
+from experiments.sweeping.options import KEYS as SWEEPING
+from experiments.sweeping.options import read_options
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
 # Commands of their own, by the module that is run.
 PLAIN = {f"experiments.{each.__name__.rpartition('.')[2]}": each.KEYS for each in (
-    benchmark, complexity, convert, demo, evaluate, export, make_shards, make_test_set,
+    benchmark, compare, complexity, convert, demo, evaluate, export, make_shards, make_test_set,
     report, weights,
 )}  # fmt: skip
 # The pages of commands whose keys other commands have too.
 OWN_PAGES = {"weights": "experiments.weights", "adding-a-baseline": "experiments.benchmark",
-             "demo": "experiments.demo", "evaluation": "experiments.evaluate"}  # fmt: skip
+             "demo": "experiments.demo", "evaluation": "experiments.evaluate",
+             "comparing": "experiments.compare"}  # fmt: skip
 PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
 BATCH_SCRIPT = "experiments/slurm/train.sbatch"
 # A page may also name a file that a run writes: its name then stands in one of these packages.
@@ -95,6 +101,11 @@ def restore_words(page: Path) -> list[list[str]]:
     """The words of every ``python -m experiments.restore``."""
     found = [words[3:] for words in commands(page) if words[1:3] == ["-m", "experiments.restore"]]
     return [words for words in found if "--help" not in words]
+
+
+def sweep_words(page: Path) -> list[list[str]]:
+    """The words of every ``python -m experiments.sweep``."""
+    return [words[3:] for words in commands(page) if words[1:3] == ["-m", "experiments.sweep"]]
 
 
 def plain_words(page: Path) -> list[list[str]]:
@@ -170,6 +181,12 @@ def test_command_composes(page, words, tmp_path, monkeypatch, capsys):
     assert "experiment:" in output.out
 
 
+@pytest.mark.parametrize(("page", "words"), cases(sweep_words))
+def test_sweep_composes(page, words, tmp_path):
+    options = read_options([filled_in(word, tmp_path / "given") for word in words])
+    check_trials(read_definition(find_file(options["sweep"])), options, 2)
+
+
 @pytest.mark.parametrize(("page", "words"), cases(restore_words))
 def test_restoring_command_is_understood(page, words):
     parse_options(words)
@@ -177,7 +194,7 @@ def test_restoring_command_is_understood(page, words):
 
 def test_every_module_in_a_command_exists():
     called = {w[2] for page in PAGES for w in commands(page) if w[1:2] == ["-m"]}
-    known = {"experiments.run", "experiments.restore", *PLAIN}
+    known = {"experiments.run", "experiments.restore", "experiments.sweep", *PLAIN}
     benchmarks = {f"benchmarks.{path.stem}" for path in (ROOT / "benchmarks").glob("*.py")}
     assert called - known - benchmarks - {"venv"} == set()
 
@@ -207,6 +224,9 @@ def test_named_key_takes_the_named_value(page, text, tmp_path):
         given = {"input": "x", "output": "y", "checkpoint": "tiny"}
         whole = {"aligned": "true"} if words[0].startswith("original_size") else {}
         parse_options(to_argv(given | whole | parse_words(words)))
+        return
+    if page.stem == "sweeps" and keys <= SWEEPING.keys():
+        read_words([*words, *others(SWEEPING, keys)], SWEEPING)
         return
     key = words[0].partition("=")[0]
     names = [OWN_PAGES[page.stem]] if page.stem in OWN_PAGES else [

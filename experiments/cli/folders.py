@@ -31,23 +31,24 @@ def dump_config(config: dict[str, Any]) -> str:
     return str(yaml.safe_dump(config, allow_unicode=True, sort_keys=False, width=100))
 
 
-def _flat(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+def flat(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yields (dotted key, value) of everything in a plain configuration but its sections."""
     if isinstance(value, dict) and value:
         for key, child in value.items():
-            yield from _flat(child, f"{prefix}.{key}" if prefix else str(key))
+            yield from flat(child, f"{prefix}.{key}" if prefix else str(key))
     else:
         yield prefix, value
 
 
 def differing_keys(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
     """Returns the keys in which two configurations differ, apart from those that may."""
-    flat = [
-        {key: value for key, value in _flat(each) if key.partition(".")[0] not in _FREE}
+    both = [
+        {key: value for key, value in flat(each) if key.partition(".")[0] not in _FREE}
         for each in (old, new)
     ]
-    keys = sorted(flat[0].keys() | flat[1].keys())
+    keys = sorted(both[0].keys() | both[1].keys())
     missing = object()
-    return [key for key in keys if flat[0].get(key, missing) != flat[1].get(key, missing)]
+    return [key for key in keys if both[0].get(key, missing) != both[1].get(key, missing)]
 
 
 def _check_same(folder: Path, config: dict[str, Any]) -> None:
@@ -75,7 +76,8 @@ def _new_names(parent: Path) -> Iterator[Path]:
         yield parent / (name if attempt == 1 else f"{name}_{attempt}")
 
 
-def _new_folder(parent: Path) -> Path:
+def new_folder(parent: Path) -> Path:
+    """Makes and returns a folder named by date and time."""
     parent.mkdir(parents=True, exist_ok=True)
     for folder in _new_names(parent):
         try:
@@ -107,7 +109,7 @@ def choose_folder(
             lock = FolderLock(folder)
             if lock.acquire():
                 return folder, lock, True
-    folder = _new_folder(parent)
+    folder = new_folder(parent)
     return folder, _lock(folder), False
 
 

@@ -6,10 +6,13 @@ import time
 
 import numpy as np
 import pytest
+import torch
 import wandb
+from lightning.pytorch import Trainer
+from torch.utils.data import DataLoader
 from wandb.proto import wandb_internal_pb2
 
-from callbacks import ImageGrid, StepCheckpoint, WandbRun, find_last, sync_command
+from callbacks import ImageGrid, RunLog, StepCheckpoint, WandbRun, find_last, sync_command
 from callbacks.wandb_folder import has_account, resolve_mode, stable_run_id, trial_run_id
 from osdface.run_folder import offline_folders
 
@@ -52,6 +55,15 @@ def closed_records(folder):
 
 def exit_codes(found):
     return [r.exit.exit_code for r in found if r.WhichOneof("record_type") == "exit"]
+
+
+def summary_of(found):
+    return {
+        i.key or "/".join(i.nested_key): json.loads(i.value_json)
+        for r in found
+        if r.WhichOneof("record_type") == "summary"
+        for i in r.summary.update
+    }
 
 
 def test_a_run_and_its_resume_share_an_id_and_the_generator_step(toy, tmp_path):
@@ -102,13 +114,35 @@ def test_no_run_stays_open_when_the_training_fails(toy, tmp_path):
     (folder,) = offline_folders(tmp_path)
     found = closed_records(folder)
     assert exit_codes(found) == [1]
-    summary = {
-        i.key or "/".join(i.nested_key): json.loads(i.value_json)
-        for r in found
-        if r.WhichOneof("record_type") == "summary"
-        for i in r.summary.update
-    }
-    assert summary["reason"] == "RuntimeError: no memory"
+    assert summary_of(found)["reason"] == "RuntimeError: no memory"
+
+
+def test_every_metric_is_a_summary_value_of_the_last_and_of_the_best(toy, tmp_path):
+    module, fit = toy
+    # Best at step 4, worse at the end.
+    model = module(max_steps=12, perceptual={4: 0.1, 8: 0.3, 12: 0.2})
+    checkpoint = StepCheckpoint(tmp_path, 4, metric="perceptual", mode="min")
+    with WandbRun(tmp_path) as run:
+        fit(model, RunLog(tmp_path), run, checkpoint)
+    (folder,) = offline_folders(tmp_path)
+    summary = summary_of(closed_records(folder))
+    assert summary["final/psnr"] == 32.0 and summary["final/perceptual"] == 0.2
+    assert summary["best/psnr"] == 24.0 and summary["best/perceptual"] == 0.1
+    assert summary["best/step"] == 4 and summary["best/chosen_by"] == "perceptual"
+    assert summary["steps"] == 12
+
+
+def test_a_run_with_no_step_left_has_its_summary_too(toy, tmp_path, monkeypatch):
+    fake = FakeRun()
+    monkeypatch.setattr(wandb, "init", lambda **_: fake)
+    module, _ = toy
+    model = module()
+    model.generator_step = 7
+    with WandbRun(tmp_path) as run:
+        trainer = Trainer(callbacks=[run], logger=False, accelerator="cpu", max_epochs=-1)
+        images = [{"hq": torch.zeros(3, 8, 8), "lq": torch.zeros(3, 8, 8), "key": "a"}]
+        trainer.validate(model, DataLoader(images), verbose=False)
+    assert fake.summary == {"final/psnr": 27.0, "final/perceptual": 0.125, "steps": 7}
 
 
 class FakeRun:

@@ -15,7 +15,7 @@ from PIL import Image
 from experiments import report
 from experiments.ablation.closing import closing_lines
 from experiments.ablation.jobs import run_single
-from experiments.reporting import write_report
+from experiments.reporting.ablation import write_report
 from experiments.reporting.page import write_page
 from experiments.reporting.page.curves import thinned
 from experiments.reporting.page.found import read_folder

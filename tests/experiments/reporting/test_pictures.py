@@ -2,7 +2,7 @@ import numpy as np
 from PIL import Image
 
 from callbacks.drawing import EMPTY, GAP, cell_box, grid_margins
-from experiments.reporting import write_report
+from experiments.reporting.ablation import write_report
 from experiments.reporting.charts import _limits, read_curve
 
 

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from experiments.reporting import write_report
+from experiments.reporting.ablation import write_report
 from experiments.reporting.records import read_variants
 from osdface.errors import UserError
 

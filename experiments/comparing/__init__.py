@@ -1,0 +1,1 @@
+"""Behind ``experiments.compare``: any set of runs, from what they left on disk."""
