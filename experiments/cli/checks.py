@@ -22,6 +22,7 @@ PROMPT_KINDS = (
     "position_code",
     "learned_prompt",
     "text_prompt",
+    "captions",
     "none",
 )
 # Those of osdface.networks.discriminators and osdface.networks.efficiency, for the same reason.
@@ -42,7 +43,7 @@ _CHOICES = {
     "trainer.accelerator": ("cpu", "gpu", "auto"),
 }
 # Keys that name something on disk, which is worth checking before anything is imported.
-_ON_DISK = ("data.root", "checkpoint", "weights_dir")
+_ON_DISK = ("data.root", "checkpoint", "weights_dir", "vre.captions")
 _ABLATION_ONLY = ("variants", "seeds", "part")
 # What the variants of ablation_vre set.
 _VRE_VARIANT = ("vre.kind", "vre.dictionary", "vre.association")

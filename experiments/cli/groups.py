@@ -6,7 +6,7 @@ from experiments.cli.suggest import unknown
 from experiments.cli.variants import canonical_name
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
-GROUPS = ("experiment", "scale", "data", "trainer", "logger", "variant", "vre_variant")
+GROUPS = ("experiment", "scale", "data", "trainer", "logger", "variant", "vre_variant", "method")
 
 
 def options(group: str) -> dict[str, str]:
