@@ -63,7 +63,7 @@ def trained(tiny_base):
     torch.manual_seed(7)
     for model in (unet, vae):
         for name, parameter in model.named_parameters():
-            if "lora_" in name or "conv_in.base_layer" in name:
+            if "lora_" in name or name.startswith("conv_in.base_layer"):
                 torch.nn.init.normal_(parameter, std=0.1)
         for module in model.modules():
             if hasattr(module, "set_adapter") and hasattr(module, "lora_A"):
