@@ -41,6 +41,7 @@ class FaceDataModule(LightningDataModule):
         val_batch_size: Likewise for validation; None takes ``batch_size``.
         num_workers: Loader processes.
         degradation: Preset name or mapping, see :func:`osdface.degradation.build_degradation`.
+        val_preset: Preset of the validation pairs where ``degradation`` is a mapping; None: its own.
         val_fraction: Share held out (people, where names tell them) if ``val_count`` is None.
         val_count: Number held out.
         identity_from: "stem_prefix" (``<identity>_<number>``) or "none".
@@ -94,6 +95,7 @@ class FaceDataModule(LightningDataModule):
         target: str = "original",
         retries: int = 3,
         timeout: float = 30.0,
+        val_preset: str | None = None,
     ) -> None:
         super().__init__()
         check_numbers(
@@ -118,7 +120,10 @@ class FaceDataModule(LightningDataModule):
         )  # fmt: skip
         if with_attributes and kind == "folder":
             raise UserError("data.with_attributes needs portraits or shards: a folder has none.")
-        self.degradation = build_degradation(degradation)
+        self.degradation = self.val_degradation = build_degradation(degradation)
+        if val_preset is not None:
+            own = {} if isinstance(degradation, str) else dict(degradation)
+            self.val_degradation = build_degradation(own | {"preset": val_preset})
         self.resolution, self.flip = resolution, flip
         self.batch_size, self.val_batch_size = batch_size, val_batch_size or batch_size
         self.num_workers, self.workers = num_workers, workers
@@ -150,8 +155,9 @@ class FaceDataModule(LightningDataModule):
             training, self.resolution, self.degradation, self.seed, self.flip, self.labels, share
         )
         self._val = FaceDataset(
-            validation, self.resolution, self.degradation, self.data_seed, False, self.labels, share
-        )
+            validation, self.resolution, self.val_degradation, self.data_seed, False, self.labels,
+            share,
+        )  # fmt: skip
 
     @property
     def train_set(self) -> FaceDataset:

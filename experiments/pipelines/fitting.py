@@ -144,7 +144,8 @@ def _interruptible() -> Iterator[None]:
 def _finish(last: Path, module: SteppedModule, averages: EMA | None) -> bool:
     """Loads a checkpoint that needs no further step; returns False if it needs some."""
     state = torch.load(last, map_location="cpu", weights_only=True)
-    if int(state["generator_step"]) < module.max_steps:
+    seconds = float(state.get("training_seconds", 0.0))
+    if not module.settings.is_spent(int(state["generator_step"]), seconds):
         return False
     module.on_load_checkpoint(state)
     module.load_state_dict(state["state_dict"], strict=False)
