@@ -26,6 +26,7 @@ class StepSettings:
         clip: Largest gradient norm, 0 for none.
         accumulate: Micro-batches per step.
         max_skipped: Non-finite updates in a row of one optimizer after which training stops.
+        weight_decay: Of AdamW.
     """
 
     max_steps: int
@@ -35,6 +36,7 @@ class StepSettings:
     clip: float = 0.0
     accumulate: int = 1
     max_skipped: int = 10
+    weight_decay: float = 0.01
 
     def rate_factor(self, step: int) -> float:
         """Returns the learning rate at ``step`` as a share of the peak."""
