@@ -27,6 +27,7 @@ class StepSettings:
         clip: Largest gradient norm, 0 for none.
         accumulate: Micro-batches per step.
         max_skipped: Non-finite updates in a row of one optimizer after which training stops.
+        weight_decay: Of AdamW.
         max_seconds: Seconds of training in place of ``max_steps``; 0 counts steps.
     """
 
@@ -37,6 +38,7 @@ class StepSettings:
     clip: float = 0.0
     accumulate: int = 1
     max_skipped: int = 10
+    weight_decay: float = 0.01
     max_seconds: float = 0.0
 
     def progress(self, step: int, seconds: float = 0.0) -> float:

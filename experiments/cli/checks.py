@@ -27,7 +27,7 @@ PROMPT_KINDS = (
 )
 # Those of osdface.networks.discriminators and osdface.networks.efficiency, for the same reason.
 DISCRIMINATORS = ("unet", "unet_prompt", "unet_noise_level", "unet_unconditioned", "patch")
-COMPILED_PARTS = ("unet", "vae", "discriminator", "losses")
+COMPILED_PARTS = ("unet", "vae", "discriminator", "regulariser", "losses")
 _CHOICES = {
     "data.target": ("original", "retouched", "mix"),
     "mode": ("fit", "validate", "test"),

@@ -33,8 +33,10 @@ def build_datamodule(cfg: DictConfig, batch_size: int, **changes: Any) -> FaceDa
         batch_size: Training samples a batch on one process.
         changes: Arguments of :class:`FaceDataModule` that differ from ``data.*``.
     """
+    settings = plain(cfg.data)
+    settings.pop("val_preset")  # of stage 2 alone, which gives it as a change
     arguments = {
-        **plain(cfg.data),
+        **settings,
         "resolution": cfg.scale.resolution,
         "batch_size": batch_size,
         "seed": cfg.seed,

@@ -133,7 +133,8 @@ def build_module(cfg: DictConfig, base: DiffusionBase) -> OneStepDistillationMod
 def build_data(cfg: DictConfig) -> FaceDataModule:
     """Builds the data of stage 2."""
     chosen = cfg.scale.stage2
-    return build_datamodule(cfg, chosen.batch_size, val_batch_size=chosen.val_batch_size)
+    own = {"val_batch_size": chosen.val_batch_size, "val_preset": cfg.data.val_preset}
+    return build_datamodule(cfg, chosen.batch_size, **own)
 
 
 def run_variant(cfg: DictConfig, run_dir: Path) -> dict[str, float]:
