@@ -14,16 +14,26 @@ LABELS = {
     "vre_encoder": "VRE encoder and dictionary",
     "vre_lookup": "VRE, nearest entries",
     "prompt_convs": "prompt convolutions",
+    "text_encoder": "text encoder, one prompt",
 }
 _COLUMNS = ("params", "trainable", "macs", "macs_without_attention")
+# Name of a method -> of its row in the paper's table.
+ROWS = {"osdface": "OSDFace", "osdface_osediff_losses": "OSDFace"}
+ROWS |= {"osediff": "OSEDiff", "osediff_face": "OSEDiff"}
 _PUBLISHED = """
 ## Published
 
 At 512x512, one image: the OSDFace paper (CVPR 2025, arXiv:2411.17163) and its poster; time on the
 authors' GPU. DiffBIR's parameters are printed as "3.042" on the poster, read here as 3,042 M.
-How the paper counted is not said: the same architecture counted here at `scale=sd21` gives 979.1 M
+How the paper counted is not said: OSDFace's architecture counted here at `scale=sd21` gives 979.1 M
 and 2318 G, 2220 G of them outside attention's own products.
 
+"""
+_LEFT_OUT = """
+The tagger that writes OSEDiff's prompt, RAM with DAPE's weights, is left out: its network is not
+part of this package. What the published total holds beside the parts counted here is not said; the
+last row is what remains for it. A Swin-L by itself, which that tagger has, is some 197 M (Liu et
+al. 2021): more than remains.
 """
 
 
@@ -44,6 +54,9 @@ def as_csv(found: dict[str, Any]) -> str:
             "macs_without_attention": found["macs_without_attention"],
         }
     )
+    if (rest := remainder(found)) is not None:
+        scaled = {"params": rest["params_m"] * 1e6, "macs": rest["macs_g"] * 1e9}
+        rows.append({"part": "published_less_total", **{k: round(v) for k, v in scaled.items()}})
     return csv_text(("part", *_COLUMNS), rows)
 
 
@@ -69,37 +82,18 @@ def _counted(found: dict[str, Any]) -> str:
     return markdown_table(header, lines)
 
 
-def _time(time: dict[str, Any] | None) -> str:
-    if time is None:
-        return "Time and memory were not measured (`time=true` measures them).\n"
-    where = f"{time['device']}, {time['dtype']}, batch {time['batch']}"
-    where += f", {time['threads']} thread(s)" if time["threads"] else ""
-    return (
-        f"Time: {time['seconds_per_image']:.4f} s an image (median of {time['repeats']} runs; "
-        f"{where}; random weights). Peak memory: {time['peak_memory_bytes'] / 2**30:.2f} GiB "
-        f"({time['peak_memory_of']}).\n"
-    )
-
-
-def as_markdown(found: dict[str, Any]) -> str:
-    """Returns the report."""
-    side, lora = found["resolution"], found["lora"]
-    head = f"# Complexity at scale={found['scale']}\n\nOne image of {side}x{side}. "
-    head += (
-        "A MAC is a multiplication with its addition; products and convolutions are counted.\n\n"
-    )
-    unmerged = (
-        f"\nLoRA of rank {lora['rank']}, {lora['params'] / 1e6:.3f} M, is merged for inference "
-        "and then costs nothing. Unmerged it adds its parameters and "
-        f"{_giga(lora['macs_unmerged'])[0]} GMACs.\n\n"
-    )
-    with open(TABLE, newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
+def published_rows() -> dict[str, dict[str, str]]:
+    """Returns the paper's rows by the names of its methods."""
+    if found["whole"]:
+        unmerged += f"Trained whole beside LoRA: {found['whole'] / 1e6:.3f} M.\n\n"
+    if "text_encoder" not in found["parts"] and ROWS.get(found["method"]) == "OSEDiff":
+        unmerged += "This scale has no text encoder: its prompt is a fixed embedding.\n\n"
     published = markdown_table(
         ["method", "steps", "seconds", "parameters, M", "GMACs"],
         [
             [row[key] for key in ("method", "steps", "seconds", "params_m", "macs_g")]
-            for row in rows
+            for row in published_rows().values()
         ],
     )
-    return head + _counted(found) + unmerged + _time(found["time"]) + _PUBLISHED + published
+    parts = [head, _counted(found), unmerged, _time(found["time"]), _against(found)]
+    return "".join([*parts, _PUBLISHED, published])

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from experiments.cli.groups import CONF
 from experiments.cli.variants import VRE_GROUP, group_of
+from experiments.pipelines.methods import compares_methods, method_configs
 from experiments.pipelines.build import base_folder, plain, vq_config
 from experiments.pipelines.stage1_cache import ensure_vre
 from experiments.pipelines.stage1_parts import dictionary_file, find_dictionary
@@ -38,7 +39,12 @@ def stage1_config(cfg: DictConfig) -> DictConfig:
 
 
 def _variants(cfg: DictConfig) -> list[DictConfig]:
-    """The configuration itself and, of a VRE ablation, that of each variant."""
+    """The configuration itself and, of a VRE ablation, that of each variant.
+
+    Of a comparison of methods theirs alone: if none has a VRE, none is made.
+    """
+    if compares_methods(cfg):
+        return method_configs(cfg)
     found = [cfg]
     if cfg.task == "ablation" and group_of(cfg.experiment) == VRE_GROUP:
         for name in cfg.variants:

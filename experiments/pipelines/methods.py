@@ -1,0 +1,31 @@
+"""The methods of a comparison: what each one's own configuration says."""
+
+from omegaconf import DictConfig
+
+from experiments.cli.compose import compose_words, variants_of
+from experiments.cli.variants import METHOD_GROUP, group_of
+
+# What of a method decides which files its training needs.
+_SECTIONS = ("losses", "method")
+
+
+def compares_methods(cfg: DictConfig) -> bool:
+    """Returns whether the run trains several methods, each by a file of ``conf/method``."""
+    return bool(cfg.task == "ablation" and group_of(cfg.experiment) == METHOD_GROUP)
+
+
+def method_configs(cfg: DictConfig) -> list[DictConfig]:
+    """Returns the configuration with losses and kind of prompt of each method; else itself."""
+    if not compares_methods(cfg):
+        return [cfg]
+    found = []
+    for name in variants_of(cfg.variants, METHOD_GROUP):
+        words = {"experiment": str(cfg.experiment), "scale": str(cfg.scale.name), "method": name}
+        chosen, own = compose_words(words)[0], cfg.copy()
+        weights = own.losses.weights
+        for section in _SECTIONS:
+            own[section] = chosen[section]
+        own.losses.weights = weights
+        own.vre.kind = chosen.vre.kind
+        found.append(own)
+    return found
