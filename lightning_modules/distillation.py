@@ -15,6 +15,7 @@ from osdface.networks.adaptation import without_lora
 from osdface.networks.efficiency import Efficiency
 from osdface.networks.generator import OneStepGenerator
 
+
 class OneStepDistillationModule(SteppedModule):
     """Trains what is adapted of a :class:`OneStepGenerator`, and the critics' networks.
 

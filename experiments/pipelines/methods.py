@@ -15,7 +15,11 @@ def compares_methods(cfg: DictConfig) -> bool:
 
 
 def method_configs(cfg: DictConfig) -> list[DictConfig]:
-    """Returns the configuration with losses and kind of prompt of each method; else itself."""
+    """Returns, of a comparison, a single run's configuration of each method; else itself.
+
+    It has the method's losses and kind of prompt, by which files and VREs are needed; sizes of the
+    training are those of the first method.
+    """
     if not compares_methods(cfg):
         return [cfg]
     found = []
@@ -27,5 +31,6 @@ def method_configs(cfg: DictConfig) -> list[DictConfig]:
             own[section] = chosen[section]
         own.losses.weights = weights
         own.vre.kind = chosen.vre.kind
+        own.task = "osdface"
         found.append(own)
     return found

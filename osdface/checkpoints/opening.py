@@ -5,25 +5,25 @@ An export folder, merged or of a run, a checkpoint of a run
 the restorer that is shipped.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from osdface.checkpoints.export import load_prompt_source
-from osdface.checkpoints.folder import LORA_FILE, MERGED, load_tensors, read_config
+from osdface.checkpoints.export import load_prompt_source, read_adaptation
+from osdface.checkpoints.folder import LORA_FILE, MERGED, read_config
 from osdface.checkpoints.lora_file import read_lora
 from osdface.checkpoints.merged import BASE_FOLDER
 from osdface.checkpoints.released import load_released_embedder
 from osdface.checkpoints.run_checkpoint import read_run_checkpoint
 from osdface.errors import UserError
+from osdface.networks.adaptation import Adaptation, adapt, load_trained, merge
 from osdface.networks.base import DiffusionBase, load_base
 from osdface.networks.base_files import find_base
 from osdface.networks.embedder import PromptConvs
 from osdface.networks.generator import OneStepGenerator
-from osdface.networks.lora import add_lora, load_lora_state, merge_lora
 from osdface.paths import assets_dir
 
 TINY = "tiny"
@@ -39,6 +39,9 @@ class TrainedParts:
         prompt_source: In float32.
         lora: Tensors in pipeline form; none where they are merged into the base.
         lora_options: ``{"rank", "alpha", "targets"}``; empty where there are none.
+        lora_vae: LoRA tensors of the VAE encoder, ``vae.<module>.lora_A.weight``.
+        lora_vae_options: Their ``{"rank", "alpha", "targets"}``, targets by full name.
+        layers: Tensors of layers that are trained whole, ``unet.conv_in.weight``.
         timestep: t of the one step.
         base: The base's path as its run named it; None where it is not known.
         fingerprint: The base's; empty where it is not known.
@@ -52,20 +55,39 @@ class TrainedParts:
     base: str | None = None
     fingerprint: str = ""
     resolution: int | None = None
+    lora_vae: dict[str, Tensor] = field(default_factory=dict)
+    lora_vae_options: dict[str, Any] = field(default_factory=dict)
+    layers: dict[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def adaptation(self) -> Adaptation:
+        """Which layers of the base are trained."""
+        layers = tuple(sorted({name.rpartition(".")[0] for name in self.layers}))
+        return Adaptation(self.lora_options, self.lora_vae_options, layers)
+
+    def put_into(self, base: DiffusionBase) -> None:
+        """Adapts a base and fills it; nothing where it is merged already."""
+        if self.lora_options:
+            # Building modules draws weights: whoever loads them keeps the random stream they had.
+            with torch.random.fork_rng(devices=[]):
+                adapt(base, self.adaptation)
+            load_trained(base.unet, base.codec, self.lora, self.lora_vae, self.layers)
 
 
 def read_export(folder: Path) -> TrainedParts:
     """Reads an export folder of stage 2, of a run or merged."""
     config = read_config(folder, "restorer")
     merged = config["kind"] == MERGED
+    trained, tensors = (Adaptation({}), {"lora": {}}) if merged else read_adaptation(folder)
     return TrainedParts(
         load_prompt_source(folder),
-        {} if merged else load_tensors(folder / LORA_FILE),
-        {} if merged else dict(config["lora"]),
-        int(config["timestep"]),
-        str(folder / BASE_FOLDER) if merged else config["base"]["path"],
-        config["base"]["fingerprint"],
-        config.get("resolution"),
+        lora_options=trained.lora,
+        timestep=int(config["timestep"]),
+        base=str(folder / BASE_FOLDER) if merged else config["base"]["path"],
+        fingerprint=config["base"]["fingerprint"],
+        resolution=config.get("resolution"),
+        lora_vae_options=trained.lora_vae,
+        **tensors,
     )
 
 
@@ -169,12 +191,9 @@ def open_restorer(
     with torch.random.fork_rng(devices=[]):
         parts = read_parts(path, vre)
         found, _ = open_base(parts, base, weights_dir)
-        check_prompt(parts.prompt_source, found)
-        if parts.lora_options:
-            add_lora(found.unet, **parts.lora_options)
-    if parts.lora_options:
-        load_lora_state(found.unet, parts.lora)
-        merge_lora(found.unet)
+    check_prompt(parts.prompt_source, found)
+    parts.put_into(found)
+    merge(found.unet, found.codec)
     generator = OneStepGenerator(found, parts.prompt_source.float(), parts.timestep)
     resolution = parts.resolution or found.unet.config.sample_size * found.codec.downsampling
     return generator.requires_grad_(False).eval(), int(resolution)

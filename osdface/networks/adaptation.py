@@ -36,7 +36,9 @@ class Adaptation:
     def further(self) -> dict[str, Any]:
         """What config.json of an export says beside ``lora``; empty for a UNet's LoRA alone."""
         found: dict[str, Any] = {"lora_vae": self.lora_vae} if self.lora_vae else {}
-        return found | ({"trained_layers": list(self.trained_layers)} if self.trained_layers else {})
+        return found | (
+            {"trained_layers": list(self.trained_layers)} if self.trained_layers else {}
+        )
 
 
 def encoder_targets(codec: LatentCodec, targets: str | Sequence[str]) -> list[str]:
@@ -139,12 +141,17 @@ def layer_state(unet: UNet2DConditionModel, names: Iterable[str]) -> dict[str, T
 
 
 def load_trained(
-    base: DiffusionBase, lora: dict[str, Tensor], lora_vae: dict[str, Tensor], layers: dict[str, Tensor]
+    unet: UNet2DConditionModel,
+    codec: LatentCodec,
+    lora: dict[str, Tensor],
+    lora_vae: dict[str, Tensor],
+    layers: dict[str, Tensor],
 ) -> None:
     """Fills an adapted base with what was trained.
 
     Args:
-        base: After :func:`adapt`.
+        unet: After :func:`adapt`.
+        codec: Likewise.
         lora: Of the UNet, in pipeline form.
         lora_vae: What :func:`encoder_lora_state` returned.
         layers: What :func:`layer_state` returned.
@@ -152,31 +159,27 @@ def load_trained(
     Raises:
         UserError: A tensor is missing, unexpected or of another shape; the first one is named.
     """
-    load_lora_state(base.unet, lora)
-    load_further(base.unet, base.codec, lora_vae, layers)
-
-
-def load_further(
-    unet: UNet2DConditionModel,
-    codec: LatentCodec,
-    lora_vae: dict[str, Tensor],
-    layers: dict[str, Tensor],
-) -> None:
-    """Fills all but the UNet's LoRA; see :func:`load_trained`."""
     if bool(lora_vae) != codec.adapted:
         side, do = ("a", "set") if lora_vae else ("no", "leave out")
         raise UserError(
             f"The weights have {side} LoRA of the VAE encoder: {do} scale.stage2.lora_vae_targets="
             f"{' all' if lora_vae else ''}, or take method= of the run that made them."
         )
+    load_lora_state(unet, lora)
     if lora_vae:
         load_lora_state(codec.vae, lora_vae, prefix=VAE_PREFIX)
-    own = dict(unet.named_parameters())
-    for key, value in layers.items():
-        target = own.get(key.removeprefix(UNET_PREFIX))
-        if target is None or target.shape != value.shape:
-            raise UserError(f"The trained tensor {key!r} does not fit this base.")
-        target.data.copy_(value)
+    own = {
+        UNET_PREFIX + name: parameter
+        for name, parameter in unet.named_parameters()
+        if parameter.requires_grad and ".lora_" not in name
+    }
+    for key in sorted(own.keys() | layers.keys()):
+        if key not in own or key not in layers or own[key].shape != layers[key].shape:
+            raise UserError(
+                f"Tensor {key!r} of the layers that are trained whole is missing or does not fit: "
+                "scale.stage2.trained_layers= must be that of the weights."
+            )
+        own[key].data.copy_(layers[key])
 
 
 def merge(unet: UNet2DConditionModel, codec: LatentCodec) -> None:

@@ -8,9 +8,11 @@ from typing import Any, ClassVar, Protocol
 
 import torch
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from osdface.errors import UserError
+from osdface.files import atomic_path
 from osdface.networks.text import TextEncoder
 
 
@@ -136,3 +138,16 @@ def read_captions(path: str | Path) -> dict[str, str]:
     if not texts:
         raise UserError(f"{path} holds no caption.")
     return texts
+
+
+def embed_captions(texts: dict[str, str], encoder: TextEncoder, path: str | Path) -> None:
+    """Writes what :class:`EmbeddedCaptions` reads, atomically; all of it is held in memory.
+
+    Args:
+        texts: Words by key.
+        encoder: Of the base that will be trained.
+        path: A ``.safetensors`` file.
+    """
+    prompts = {key: encoder.embed([text])[0].cpu().contiguous() for key, text in texts.items()}
+    with atomic_path(path) as temporary:
+        save_file(prompts, temporary)

@@ -57,8 +57,8 @@ def build_prompt_source(
     hidden_dim: int = 256,
     heads: int = 8,
     text: Tensor | None = None,
-    captions: Captions | None = None,
     count: int = 77,
+    captions: Captions | None = None,
 ) -> nn.Module:
     """Builds a prompt source with fresh trainable parts.
 
@@ -69,8 +69,8 @@ def build_prompt_source(
         hidden_dim: Between the two prompt convolutions.
         heads: Of ``attention_pooling``.
         text: Prompt (rows, prompt_dim) of ``text_prompt``, and of images without a caption.
-        captions: Of ``captions``, one for each sample key.
         count: Rows of ``learned_prompt``.
+        captions: Of ``captions``, one for each sample key.
     """
     if kind == "learned_prompt":
         return LearnedPrompt(prompt_dim, count)
