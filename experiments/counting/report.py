@@ -20,6 +20,7 @@ _COLUMNS = ("params", "trainable", "macs", "macs_without_attention")
 # Name of a method -> of its row in the paper's table.
 ROWS = {"osdface": "OSDFace", "osdface_osediff_losses": "OSDFace"}
 ROWS |= {"osediff": "OSEDiff", "osediff_face": "OSEDiff"}
+_PAPERS_SCALE = "sd21"
 _PUBLISHED = """
 ## Published
 
@@ -55,8 +56,8 @@ def as_csv(found: dict[str, Any]) -> str:
         }
     )
     if (rest := remainder(found)) is not None:
-        scaled = {"params": rest["params_m"] * 1e6, "macs": rest["macs_g"] * 1e9}
-        rows.append({"part": "published_less_total", **{k: round(v) for k, v in scaled.items()}})
+        left = {"params": round(rest["params_m"] * 1e6), "macs": round(rest["macs_g"] * 1e9)}
+        rows.append({"part": "published_less_total", **left})
     return csv_text(("part", *_COLUMNS), rows)
 
 
@@ -84,6 +85,66 @@ def _counted(found: dict[str, Any]) -> str:
 
 def published_rows() -> dict[str, dict[str, str]]:
     """Returns the paper's rows by the names of its methods."""
+    with open(TABLE, newline="", encoding="utf-8") as file:
+        return {row["method"]: row for row in csv.DictReader(file)}
+
+
+def remainder(found: dict[str, Any]) -> dict[str, float] | None:
+    """Returns what of the published total no part accounts for, in M and G.
+
+    None where the size is not the paper's: there nothing is comparable.
+    """
+    row = published_rows().get(ROWS.get(found["method"], ""))
+    if row is None or found["scale"] != _PAPERS_SCALE:
+        return None
+    params, macs = float(row["params_m"]), float(row["macs_g"])
+    return {
+        "params_m": params - found["params_total"] / 1e6,
+        "macs_g": macs - found["macs_total"] / 1e9,
+    }
+
+
+def _against(found: dict[str, Any]) -> str:
+    """The total beside the published one, and what remains."""
+    if (rest := remainder(found)) is None:
+        return ""
+    name = ROWS[found["method"]]
+    row = published_rows()[name]
+    counted = [f"{found['params_total'] / 1e6:.1f}", f"{found['macs_total'] / 1e9:.1f}"]
+    lines = [
+        ["counted here", *counted],
+        [f"published for {name}", row["params_m"], row["macs_g"]],
+        ["published less counted", f"{rest['params_m']:+.1f}", f"{rest['macs_g']:+.1f}"],
+    ]
+    table = markdown_table(["total", "parameters, M", "GMACs"], lines)
+    return f"\n## Beside the published total\n\n{table}{_LEFT_OUT if name == 'OSEDiff' else ''}"
+
+
+def _time(time: dict[str, Any] | None) -> str:
+    if time is None:
+        return "Time and memory were not measured (`time=true` measures them).\n"
+    where = f"{time['device']}, {time['dtype']}, batch {time['batch']}"
+    where += f", {time['threads']} thread(s)" if time["threads"] else ""
+    return (
+        f"Time: {time['seconds_per_image']:.4f} s an image (median of {time['repeats']} runs; "
+        f"{where}; random weights). Peak memory: {time['peak_memory_bytes'] / 2**30:.2f} GiB "
+        f"({time['peak_memory_of']}).\n"
+    )
+
+
+def as_markdown(found: dict[str, Any]) -> str:
+    """Returns the report."""
+    side, lora = found["resolution"], found["lora"]
+    head = f"# Complexity of {found['method']} at scale={found['scale']}\n\n"
+    head += f"One image of {side}x{side}. "
+    head += (
+        "A MAC is a multiplication with its addition; products and convolutions are counted.\n\n"
+    )
+    unmerged = (
+        f"\nLoRA of rank {lora['rank']}, {lora['params'] / 1e6:.3f} M, is merged for inference "
+        "and then costs nothing. Unmerged it adds its parameters and "
+        f"{_giga(lora['macs_unmerged'])[0]} GMACs.\n\n"
+    )
     if found["whole"]:
         unmerged += f"Trained whole beside LoRA: {found['whole'] / 1e6:.3f} M.\n\n"
     if "text_encoder" not in found["parts"] and ROWS.get(found["method"]) == "OSEDiff":
