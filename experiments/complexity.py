@@ -13,7 +13,7 @@ KEYS = {
     "scale": Key("tiny", "sizes, a file in experiments/conf/scale/: sd21 is the paper's"),
     "output_dir": Key(
         None,
-        "folder of the three files; default outputs/complexity/SCALE, of another method SCALE_METHOD",
+        "folder of the three files; default outputs/complexity/SCALE, or SCALE_METHOD of another",
     ),
     "time": Key(
         "auto", "measure; auto: not at sd21's size on a CPU, a minute", ("auto", "true", "false")

@@ -79,6 +79,7 @@ class SteppedModule(L.LightningModule):
         warnings: What callbacks found wrong with the run, for its status.
         logged: What the last training step measured, for the callbacks.
         clock: Seconds of training, kept in every checkpoint.
+        images_seen: Training images on all ranks together, likewise.
         fingerprints: Hashes of frozen parts, such as base and VRE, kept and compared on loading.
         validation_metrics: What the last validation measured.
         sample_images: Pictures of the last validation, name -> (N, 3, H, W) in [-1, 1].
@@ -104,6 +105,7 @@ class SteppedModule(L.LightningModule):
         self.config: dict[str, Any] = {}
         self.fingerprints: dict[str, str] = {}
         self.clock = TrainingClock()
+        self.images_seen = 0
 
     @property
     def max_steps(self) -> int:
@@ -116,8 +118,10 @@ class SteppedModule(L.LightningModule):
         return self.settings.progress(self.generator_step, self.clock.seconds)
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        """Counts the time spent on waiting for data."""
+        """Counts the images, and the time spent on waiting for data."""
         self.clock.tick()
+        size = next((len(value) for value in batch.values() if isinstance(value, Tensor)), 0)
+        self.images_seen += size * self.trainer.world_size
 
     def on_validation_start(self) -> None:
         """Stops the clock of training."""
@@ -198,6 +202,7 @@ class SteppedModule(L.LightningModule):
             if self.settings.max_seconds:
                 self.clock.agree(self.device)
             self.logged["throughput/training_seconds"] = self.clock.seconds
+            self.logged["throughput/images_seen"] = float(self.images_seen)
             if self.settings.is_spent(self.generator_step, self.clock.seconds):
                 self.trainer.should_stop = True
 
@@ -217,6 +222,7 @@ class SteppedModule(L.LightningModule):
         checkpoint["generator_step"] = self.generator_step
         checkpoint["skipped_steps"] = self.skipped_steps
         checkpoint["training_seconds"] = self.clock.seconds
+        checkpoint["images_seen"] = self.images_seen
         self.clock.pause()
         checkpoint["config"] = self.config
         checkpoint["fingerprints"] = self.fingerprints
@@ -246,6 +252,7 @@ class SteppedModule(L.LightningModule):
         self.generator_step = int(checkpoint["generator_step"])
         self.skipped_steps = int(checkpoint["skipped_steps"])
         self.clock.seconds = float(checkpoint.get("training_seconds", 0.0))  # absent: of before
+        self.images_seen = int(checkpoint.get("images_seen", 0))
         torch.set_rng_state(checkpoint["random_state"])
 
 

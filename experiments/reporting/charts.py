@@ -41,7 +41,8 @@ def save_figure(figure: Figure, path: str | Path) -> None:
         figure.savefig(temporary, dpi=110)
 
 
-def _panels(count: int, width: float, height: float) -> tuple[Figure, list]:
+def panels(count: int, width: float, height: float) -> tuple[Figure, list]:
+    """Returns a figure of ``count`` panels, at most three a row, two where they are wide."""
     columns = min(3 if width < 7 else 2, max(count, 1))
     rows = math.ceil(max(count, 1) / columns)
     figure = Figure(figsize=(width * columns, height * rows + 0.7), layout="constrained")
@@ -121,7 +122,7 @@ def ablation_chart(path: str | Path, variants: Sequence[Row], references: Sequen
     rows = [*variants, *references]
     metrics = [m for m in METRICS if any(_finite(row.mean(m.name)) for row in rows)] or [METRICS[0]]
     width = max(4.2, 0.55 * len(variants) + 1.0)
-    figure, axes = _panels(len(metrics), width, 3.3)
+    figure, axes = panels(len(metrics), width, 3.3)
     for axis, metric in zip(axes, metrics, strict=False):
         _bar_panel(axis, metric, variants, references)
     handles = [
@@ -152,7 +153,7 @@ def curves_chart(path: str | Path, variants: Sequence[Row]) -> bool:
     if not found:
         return False
     labels = [(key, label) for key, label in CURVES if key in found]
-    figure, axes = _panels(len(labels), 4.4, 3.0)
+    figure, axes = panels(len(labels), 4.4, 3.0)
     palette = colours(len(variants))
     for axis, (key, label) in zip(axes, labels, strict=False):
         for place, steps, values in found[key]:
