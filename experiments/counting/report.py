@@ -1,12 +1,10 @@
 """The counts as CSV and Markdown, beside the paper's own table."""
 
-import csv
-from pathlib import Path
 from typing import Any
 
+from experiments.reporting.published import COMPLEXITY_ROWS, complexity_rows
 from experiments.reporting.tables import csv_text, markdown_table
 
-TABLE = Path(__file__).parents[1] / "reporting" / "published" / "complexity.csv"
 LABELS = {
     "vae_encoder": "VAE encoder",
     "vae_decoder": "VAE decoder",
@@ -17,9 +15,6 @@ LABELS = {
     "text_encoder": "text encoder, one prompt",
 }
 _COLUMNS = ("params", "trainable", "macs", "macs_without_attention")
-# Name of a method -> of its row in the paper's table.
-ROWS = {"osdface": "OSDFace", "osdface_osediff_losses": "OSDFace"}
-ROWS |= {"osediff": "OSEDiff", "osediff_face": "OSEDiff"}
 _PAPERS_SCALE = "sd21"
 _PUBLISHED = """
 ## Published
@@ -83,18 +78,12 @@ def _counted(found: dict[str, Any]) -> str:
     return markdown_table(header, lines)
 
 
-def published_rows() -> dict[str, dict[str, str]]:
-    """Returns the paper's rows by the names of its methods."""
-    with open(TABLE, newline="", encoding="utf-8") as file:
-        return {row["method"]: row for row in csv.DictReader(file)}
-
-
 def remainder(found: dict[str, Any]) -> dict[str, float] | None:
     """Returns what of the published total no part accounts for, in M and G.
 
     None where the size is not the paper's: there nothing is comparable.
     """
-    row = published_rows().get(ROWS.get(found["method"], ""))
+    row = complexity_rows().get(COMPLEXITY_ROWS.get(found["method"], ""))
     if row is None or found["scale"] != _PAPERS_SCALE:
         return None
     params, macs = float(row["params_m"]), float(row["macs_g"])
@@ -108,8 +97,8 @@ def _against(found: dict[str, Any]) -> str:
     """The total beside the published one, and what remains."""
     if (rest := remainder(found)) is None:
         return ""
-    name = ROWS[found["method"]]
-    row = published_rows()[name]
+    name = COMPLEXITY_ROWS[found["method"]]
+    row = complexity_rows()[name]
     counted = [f"{found['params_total'] / 1e6:.1f}", f"{found['macs_total'] / 1e9:.1f}"]
     lines = [
         ["counted here", *counted],
@@ -147,13 +136,13 @@ def as_markdown(found: dict[str, Any]) -> str:
     )
     if found["whole"]:
         unmerged += f"Trained whole beside LoRA: {found['whole'] / 1e6:.3f} M.\n\n"
-    if "text_encoder" not in found["parts"] and ROWS.get(found["method"]) == "OSEDiff":
+    if "text_encoder" not in found["parts"] and COMPLEXITY_ROWS.get(found["method"]) == "OSEDiff":
         unmerged += "This scale has no text encoder: its prompt is a fixed embedding.\n\n"
     published = markdown_table(
         ["method", "steps", "seconds", "parameters, M", "GMACs"],
         [
             [row[key] for key in ("method", "steps", "seconds", "params_m", "macs_g")]
-            for row in published_rows().values()
+            for row in complexity_rows().values()
         ],
     )
     parts = [head, _counted(found), unmerged, _time(found["time"]), _against(found)]

@@ -8,7 +8,7 @@ from typing import Any
 from callbacks.run_table import read_table
 from experiments.cli.groups import options
 from experiments.cli.variants import BUDGETS, METHOD_GROUP, group_of, method_and_budget
-from experiments.counting.report import ROWS, published_rows
+from experiments.reporting.published import COMPLEXITY_ROWS, complexity_rows
 from experiments.reporting.records import Row, SeedRun
 from experiments.reporting.tables import csv_text, figure, markdown_table
 from experiments.reporting.variants import read_configuration
@@ -28,7 +28,7 @@ _NOTES = (
     "generator before training.\n"
 )
 COST_NOTES = (
-    "Ours at this scale, LoRA merged; seconds by this machine. M: millions, G: GMACs for one image. "
+    "Ours at this scale, LoRA merged; seconds by this machine. M: millions; GMACs of one image. "
     "Published: the OSDFace paper at 512x512 with Stable Diffusion 2.1, on the authors' GPU; its "
     "figures are comparable with `python -m experiments.complexity scale=sd21 method=NAME`, not "
     "with ours here.\n"
@@ -126,7 +126,7 @@ def cost_rows(variants: Sequence[Row]) -> list[dict[str, Any]]:
         for run in row.finished:
             if costs := _read_costs(run.folder / "complexity.json"):
                 found.setdefault(method_and_budget(row.name)[0], []).append(costs)
-    published = published_rows()
+    published = complexity_rows()
     rows = []
     for method, runs in found.items():
         seconds = [run["time"]["seconds_per_image"] for run in runs if run.get("time")]
@@ -137,7 +137,7 @@ def cost_rows(variants: Sequence[Row]) -> list[dict[str, Any]]:
             "macs": runs[0]["macs_total"],
             "seconds_per_image": statistics.median(seconds) if seconds else None,
         }
-        paper = published.get(ROWS.get(method, ""), {})
+        paper = published.get(COMPLEXITY_ROWS.get(method, ""), {})
         theirs = [paper.get(key) for key in ("params_m", "macs_g", "seconds")]
         rows.append(own | dict(zip(_PUBLISHED, theirs, strict=True)))
     return rows
