@@ -64,14 +64,17 @@ def started_from(cfg: DictConfig) -> DictConfig:
                 f"init_from={folder} was trained with {key}={shown}, the run at hand has {found}: "
                 f"set {key}={shown}."
             )
-    for name, further in (("lora_vae_targets", "all"), ("trained_layers", "[unet.conv_in]")):
+    for name, further, nothing in (
+        ("lora_vae_targets", "all", "null"),
+        ("trained_layers", "[unet.conv_in]", "[]"),
+    ):
         own, found = bool(stage2[name]), bool(plain(cfg.scale.stage2[name]))
         if own != found:
             raise UserError(
                 f"init_from={folder} was trained {'with' if own else 'without'} "
                 f"scale.stage2.{name}=, the run at hand {'with' if found else 'without'}: take the "
                 f"method= it was trained with, or set scale.stage2.{name}="
-                f"{further if own else 'null'}."
+                f"{further if own else nothing}."
             )
     if cfg.vre.random or cfg.vre.checkpoint not in (None, vre["checkpoint"]):
         raise UserError(

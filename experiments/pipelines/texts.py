@@ -58,14 +58,14 @@ def _prompt(cfg: DictConfig, prompt_dim: int, file_key: str, text_key: str) -> T
         prompt = encoder.embed([text])[0].cpu()
         if prompt.shape[1] != prompt_dim:
             raise UserError(
-                f"The base's text encoder gives a prompt of width {prompt.shape[1]}, its UNet takes "
-                f"{prompt_dim}: they belong to different models."
+                f"The base's text encoder gives a prompt of width {prompt.shape[1]}, its UNet "
+                f"takes {prompt_dim}: they belong to different models."
             )
         return prompt
     if text:
         raise UserError(
-            f"vre.{text_key}={text!r} needs a base with text_encoder/ and tokenizer/, which this one "
-            f"lacks: give vre.{file_key}=FILE."
+            f"vre.{text_key}={text!r} needs a base with text_encoder/ and tokenizer/, which this "
+            f"one lacks: give vre.{file_key}=FILE."
         )
     if cfg.base.random and cfg.vre.random:  # for measurements
         generator = torch.Generator().manual_seed(0)

@@ -16,6 +16,7 @@ from osdface.networks.lora import add_lora, load_lora_state, lora_state, merge_l
 
 VAE_PREFIX, UNET_PREFIX = "vae.", "unet."
 ALL = "all"
+_INSIDE = {"base_layer", "lora_A", "lora_B"}  # what peft has in place of a layer
 
 
 @dataclass(frozen=True)
@@ -45,9 +46,9 @@ def encoder_targets(codec: LatentCodec, targets: str | Sequence[str]) -> list[st
     """Returns full names of the encoder's layers that get LoRA.
 
     Args:
-        codec: A VAE of either kind.
-        targets: Last parts of names, or "all" for every convolution and linear layer, ``quant_conv``
-            included: in an AutoencoderKL those of OSEDiff (R).
+        codec: A VAE of either kind, with a LoRA or without.
+        targets: Last parts of names, or "all" for every convolution and linear layer and
+            ``quant_conv``: in an AutoencoderKL those of OSEDiff (R).
 
     Raises:
         UserError: No layer of the encoder has such a name.
@@ -57,12 +58,13 @@ def encoder_targets(codec: LatentCodec, targets: str | Sequence[str]) -> list[st
         name
         for name, module in codec.vae.named_modules()
         if (name.startswith("encoder.") or name == "quant_conv")
-        and isinstance(module, nn.Conv2d | nn.Linear)
+        and isinstance(module, nn.Conv2d | nn.Linear | LoraLayer)
+        and not _INSIDE & set(name.split("."))
         and (wanted == [ALL] or any(f".{name}".endswith(f".{end}") for end in wanted))
     ]
     if not found:
         raise UserError(
-            f"The VAE's encoder has no layer {', '.join(wanted)}: check lora_vae_targets."
+            f"The VAE's encoder has no layer {', '.join(wanted[:5])}: check lora_vae_targets."
         )
     return found
 

@@ -116,25 +116,24 @@ def read_captions(path: str | Path) -> dict[str, str]:
     Raises:
         UserError: The file is missing, or a line is something else; it is named.
     """
-    texts: dict[str, str] = {}
-    number = 1
     try:
-        with open(path, encoding="utf-8") as file:
-            for number, line in enumerate(file, 1):
-                if not line.strip():
-                    continue
-                found = json.loads(line)
-                if not isinstance(found, dict) or not all(
-                    isinstance(found.get(name), str) for name in ("key", "text")
-                ):
-                    raise ValueError
-                texts[found["key"]] = found["text"]
-    except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror}.") from error
-    except (ValueError, UnicodeDecodeError) as error:
-        raise UserError(
-            f'{path}, line {number}: a caption is {{"key": "...", "text": "..."}} on a line.'
-        ) from error
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} cannot be read: {error}.") from error
+    texts: dict[str, str] = {}
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            found = json.loads(line)
+            key, text = found["key"], found["text"]
+        except (ValueError, KeyError, TypeError):
+            key = text = None
+        if not isinstance(key, str) or not isinstance(text, str):
+            raise UserError(
+                f'{path}, line {number}: a caption is {{"key": "...", "text": "..."}} on a line.'
+            )
+        texts[key] = text
     if not texts:
         raise UserError(f"{path} holds no caption.")
     return texts
