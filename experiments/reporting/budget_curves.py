@@ -34,7 +34,7 @@ def budget_curves(path: str | Path, variants: Sequence[Row]) -> bool:
     """
     methods = list(dict.fromkeys(method_and_budget(row.name)[0] for row in variants))
     palette = dict(zip(methods, colours(len(methods)), strict=True))
-    figure, axes = panels(len(_SHOWN) * len(_AXES), 6.9, 3.0)
+    figure, axes = panels(len(_SHOWN) * len(_AXES), 7.0, 3.0)
     drawn = False
     for place, axis in enumerate(axes):
         metric, (key, label) = _SHOWN[place // len(_AXES)], _AXES[place % len(_AXES)]

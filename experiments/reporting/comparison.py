@@ -2,6 +2,7 @@
 
 import statistics
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +86,8 @@ def comparison_tables(
     parts = []
     for budget, rows in by_budget(variants).items():
         heading = _HEADINGS[budget].format(**allowed) if allowed else f"Budget: {budget}"
-        parts.append(f"## {heading}\n\n{table(references, rows)}\n{_spent_table(rows)}")
+        named = [replace(row, name=method_and_budget(row.name)[0]) for row in rows]
+        parts.append(f"## {heading}\n\n{table(references, named)}\n{_spent_table(rows)}")
     data = config.get("data")
     preset = data.get("val_preset") if isinstance(data, dict) else None
     return "\n".join(parts) + _NOTES.format(preset=preset) + _methods_note(variants)
