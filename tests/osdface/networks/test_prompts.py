@@ -122,7 +122,7 @@ def test_gradients_reach_exactly_what_is_trained(kind) -> None:
     prompt = source(images().float())
     trained = {name for name, p in source.named_parameters() if p.requires_grad}
     assert trained == {name for name in own_state(source) if name != "prompt" or trained}
-    assert bool(trained) == (kind not in ("text_prompt", "none")) == prompt.requires_grad
+    assert bool(trained) == (kind not in (*TEXT_KINDS, "none")) == prompt.requires_grad
     if trained:
         prompt.square().sum().backward()
     touched = {name for name, p in source.named_parameters() if p.grad is not None}
