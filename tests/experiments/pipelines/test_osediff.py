@@ -185,6 +185,8 @@ def test_captions_of_a_file_are_learned_from_and_missing_ones_counted(
         ({"scale.stage2.lora_vae_targets": "[conv9]"}, "no layer conv9"),
         ({"scale.stage2.trained_layers": "[unet.conv_on]"}, "no layer 'unet.conv_on'"),
         ({"method": "osedif"}, "osediff"),
+        ({"vsd.timesteps": "[20,2000]"}, "within [0,1000]"),
+        ({"vsd.timesteps": "[20]"}, "within [0,1000]"),
     ],
 )
 def test_mistakes_are_sentences(words, said, run_fast, tmp_path, capsys) -> None:
