@@ -17,7 +17,7 @@ from lightning_modules.stepped import keyed_generator
 from osdface.networks.adaptation import without_lora
 from osdface.networks.efficiency import Efficiency, apply_efficiency
 from osdface.networks.lora import merge_lora
-from tests.lightning_modules.small import drive, make_batch, step_alone
+from tests.lightning_modules.small import make_batch, step_alone
 from tests.lightning_modules.small_osediff import build_osediff
 from tests.lightning_modules.test_distillation import train
 
@@ -48,7 +48,7 @@ def naive_gradient(module: OneStepDistillationModule, latent: Tensor, keys: list
                 setattr(layer, name, child.base_layer)
     learned = merge_lora(regulariser.unet)
     alphas, prompt = module.generator.alphas_cumprod, module.generator.prompt_source.prompt
-    gradient = torch.zeros_like(latent)
+    gradient = torch.zeros(latent.shape, dtype=latent.dtype)
     for index, key in enumerate(keys):
         source = keyed_generator(0, 0, f"{key}/vsd")
         t = int(torch.randint(20, 980, (1,), generator=source))
@@ -106,7 +106,7 @@ def test_the_regulariser_learns_detached_latents_alone() -> None:
         eps, a = torch.randn(z.shape, generator=source).double(), float(alphas[t])
         noised = a**0.5 * z + (1 - a) ** 0.5 * eps
         predicted = module.regulariser.unet(noised[None], t, encoder_hidden_states=prompt[None])
-        total += float((predicted.sample[0] - eps).square().mean()) / 2
+        total += float((predicted.sample[0] - eps).square().mean().detach()) / 2
     assert float(loss.detach()) == pytest.approx(total, rel=1e-8)
 
 
@@ -258,29 +258,6 @@ def test_two_processes_equal_one_with_both_batches(tmp_path) -> None:
         if parameter.requires_grad:
             assert torch.equal(ranks[0]["state"][name], ranks[1]["state"][name]), name
             torch.testing.assert_close(ranks[0]["state"][name], parameter, rtol=1e-5, atol=1e-7)
-
-
-def test_resume_is_exact_in_the_regulariser_too(tmp_path) -> None:
-    """Draws come from (seed, step, key): a module that is loaded goes on alike."""
-    torch.manual_seed(0)
-    whole = build_osediff(gan=0.1, steps=3)
-    drive(whole)
-    optimizers = whole.optimizers()
-    whole.optimizers = lambda: optimizers
-    for number in range(2):
-        whole.training_step(make_batch(number), number)
-    parts = copy.deepcopy(whole)
-    again = drive(parts)
-    fresh = again.optimizers()
-    for one, other in zip(fresh, optimizers, strict=True):
-        one.load_state_dict(other.state_dict())
-    again.optimizers = lambda: fresh
-    for module in (whole, again):
-        module.training_step(make_batch(2), 2)
-    for (name, one), other in zip(
-        whole.state_dict().items(), again.state_dict().values(), strict=True
-    ):
-        assert torch.equal(one, other), name
 
 
 def test_guidance_of_one_is_the_prompt_alone() -> None:
