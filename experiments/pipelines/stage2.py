@@ -32,7 +32,7 @@ from osdface.checkpoints.export import save_restorer
 from osdface.checkpoints.initial import load_initial
 from osdface.errors import UserError
 from osdface.files import atomic_folder
-from osdface.networks.adaptation import Adaptation, adapt, encoder_targets
+from osdface.networks.adaptation import Adaptation, adapt, encoder_targets, layer_state
 from osdface.networks.base import DiffusionBase
 from osdface.networks.efficiency import Efficiency, apply_efficiency
 from osdface.networks.generator import OneStepGenerator
@@ -173,6 +173,7 @@ def prepare(cfg: DictConfig, output_dir: Path) -> None:
     base = open_base(cfg)
     build_metrics(cfg)
     check_prompts(cfg, base.prompt_dim)
+    layer_state(base.unet, adaptation(cfg, base.codec).trained_layers)
     data = build_data(cfg)
     data.prepare_data()
     data.setup()
