@@ -72,6 +72,7 @@ def check(cfg: Any, words: Mapping[str, str]) -> None:
     for part in cfg.scale.stage2.efficiency.compile:
         if part not in COMPILED_PARTS:
             raise unknown("part to compile", str(part), COMPILED_PARTS)
+    _check_distillation(list(cfg.vsd.timesteps))
     if cfg.data.kind == "folder" and OmegaConf.is_missing(cfg.data, "root"):
         raise UserError("data=folder needs data.root=DIR.")
     if cfg.data.kind == "shards" and not (cfg.data.urls or cfg.data.root):
@@ -97,6 +98,15 @@ def check(cfg: Any, words: Mapping[str, str]) -> None:
     if cfg.trainer.devices == 0 or cfg.trainer.devices < -1 or cfg.trainer.num_nodes < 1:
         raise UserError("trainer.devices is a number of devices or -1 (all), num_nodes at least 1.")
     _check_ablation(cfg, words) if cfg.task == "ablation" else _check_single(cfg, words)
+
+
+def _check_distillation(timesteps: list[Any]) -> None:
+    whole = len(timesteps) == 2 and all(isinstance(each, int) for each in timesteps)
+    if not whole or not 0 <= timesteps[0] < timesteps[1] <= 1000:
+        raise UserError(
+            f"vsd.timesteps={timesteps} is wrong: the first t and one more than the last, as in "
+            "[20,980], within [0,1000]."
+        )
 
 
 def check_path(key: str, value: str) -> None:

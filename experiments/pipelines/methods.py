@@ -7,6 +7,7 @@ from experiments.cli.variants import METHOD_GROUP, group_of
 
 # What of a method decides which files its training needs.
 _SECTIONS = ("losses", "method")
+_LAYERS = ("lora_vae_targets", "trained_layers")
 
 
 def compares_methods(cfg: DictConfig) -> bool:
@@ -17,8 +18,8 @@ def compares_methods(cfg: DictConfig) -> bool:
 def method_configs(cfg: DictConfig) -> list[DictConfig]:
     """Returns, of a comparison, a single run's configuration of each method; else itself.
 
-    It has the method's losses and kind of prompt, by which files and VREs are needed; sizes of the
-    training are those of the first method.
+    It has the method's losses, kind of prompt and layers, by which files and VREs are needed; sizes
+    of the training are those of the run at hand.
     """
     if not compares_methods(cfg):
         return [cfg]
@@ -31,6 +32,8 @@ def method_configs(cfg: DictConfig) -> list[DictConfig]:
             own[section] = chosen[section]
         own.losses.weights = weights
         own.vre.kind = chosen.vre.kind
+        for name in _LAYERS:
+            own.scale.stage2[name] = chosen.scale.stage2[name]
         own.task = "osdface"
         found.append(own)
     return found

@@ -35,7 +35,7 @@ from osdface.checkpoints.export import save_restorer
 from osdface.checkpoints.initial import load_initial
 from osdface.errors import UserError
 from osdface.files import atomic_folder
-from osdface.networks.adaptation import Adaptation, adapt, encoder_targets
+from osdface.networks.adaptation import Adaptation, adapt, encoder_targets, layer_state
 from osdface.networks.base import DiffusionBase
 from osdface.networks.efficiency import Efficiency, apply_efficiency
 from osdface.networks.generator import OneStepGenerator
@@ -179,6 +179,7 @@ def prepare(cfg: DictConfig, output_dir: Path) -> None:
     build_metrics(cfg)
     for own in method_configs(cfg):
         check_prompts(own, base.prompt_dim)
+        layer_state(base.unet, adaptation(own, base.codec).trained_layers)
     data = build_data(cfg)
     data.prepare_data()
     data.setup()

@@ -23,6 +23,8 @@ MADE = {
     "vq_dictionary": ["export/vre.safetensors", "export/dictionary_lq.safetensors"],
     "vre": ["export/vre.safetensors", "association/metrics.csv"],
     "osdface": ["export/pytorch_lora_weights.safetensors", "references/metrics.json"],
+    "osediff": ["export/vae_lora_weights.safetensors", "references/metrics.json"],
+    "osediff_face": ["export/trained_layers.safetensors", "references/metrics.json"],
     "pretrain_vae": ["export/vae/config.json"],
     "pretrain_base": ["export/unet/config.json", "export/caption/caption.safetensors"],
     "pretrain_identity": ["export/identity.safetensors"],
