@@ -41,7 +41,7 @@ class FaceDataModule(LightningDataModule):
         val_batch_size: Likewise for validation; None takes ``batch_size``.
         num_workers: Loader processes.
         degradation: Preset name or mapping, see :func:`osdface.degradation.build_degradation`.
-        val_preset: Preset of the validation pairs where ``degradation`` is a mapping; None: its own.
+        val_preset: Preset of the validation pairs; None: that of ``degradation``.
         val_fraction: Share held out (people, where names tell them) if ``val_count`` is None.
         val_count: Number held out.
         identity_from: "stem_prefix" (``<identity>_<number>``) or "none".

@@ -8,7 +8,9 @@ from experiments.cli.plain import REQUIRED, Key, run_plain
 from osdface.errors import UserError
 
 KEYS = {
-    "input": Key(REQUIRED, "three released files' folder, export folder, .ckpt, OSEDiff's .pkl, or tiny"),
+    "input": Key(
+        REQUIRED, "three released files' folder, export folder, .ckpt, OSEDiff's .pkl, or tiny"
+    ),
     "output": Key(REQUIRED, "folder that is made; it must not exist"),
     "to": Key(REQUIRED, "layout of the output: released or export"),
     "base": Key(None, "the base's folder or single file; to=export of released files needs it"),
@@ -27,8 +29,8 @@ usage: python -m experiments.convert input=PATH output=DIR to=released|export [k
 
 The three released files are associate_2.ckpt, pytorch_lora_weights.safetensors and
 embedding_change_weights.pth. OSEDiff's osediff.pkl or osediff_face.pkl becomes an export folder;
-its prompt is then one for all images, by default the embedding of no words. The LoRA file of either layout is what diffusers'
-StableDiffusionPipeline.load_lora_weights reads."""
+its prompt is then one for all images, by default the embedding of no words. The LoRA file of either
+layout is what diffusers' StableDiffusionPipeline.load_lora_weights reads."""
 
 
 def work(values: dict[str, Any]) -> list[str]:

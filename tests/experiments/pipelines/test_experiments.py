@@ -15,10 +15,12 @@ NEEDED = {
     "pretrain_base": {"init_from": "shipped:base/vae"},
     "ablation_losses": {"variants": "mse,full"},
     "ablation_vre": {"variants": "no_association,hq_dictionary"},
+    "compare_one_step": {"variants": "osdface,osediff", "scale.stage2.steps": None},
 }
 MADE = {
     "ablation_losses": ["ablation.csv", "ablation.md", "ablation.png", "comparison.png"],
     "ablation_vre": ["ablation.csv", "ablation.md", "ablation.png", "comparison.png"],
+    "compare_one_step": ["ablation.csv", "complexity.md", "curves.png", "comparison.png"],
     "association": ["export/vre.safetensors", "export/dictionary_hq.safetensors"],
     "vq_dictionary": ["export/vre.safetensors", "export/dictionary_lq.safetensors"],
     "vre": ["export/vre.safetensors", "association/metrics.csv"],

@@ -7,11 +7,19 @@ import pickle
 import pytest
 import torch
 from peft import LoraConfig, inject_adapter_in_model
+from safetensors.torch import load_file, save_file
 
+from experiments.convert import main as convert
+from osdface import Restorer
+from osdface.checkpoints import opening
+from osdface.checkpoints.export import read_config
+from osdface.checkpoints.opening import open_restorer
 from osdface.checkpoints.osediff import merge_osediff, read_osediff
 from osdface.errors import UserError
+from osdface.networks.base import save_base
 
 RANK = 2
+IMAGES = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(1)) * 2 - 1
 # Of the training code, as facts: which parts of a name get LoRA, and which list they fall into.
 WORDS = (
     "to_k",
@@ -257,3 +265,73 @@ def test_another_base_is_told_before_anything_changes(trained, tiny_base, tmp_pa
     with pytest.raises(UserError, match=r"mid_block.*shape.*Stable Diffusion 2\.1-base"):
         merge_osediff(weights, unet, vae)
     assert all(torch.equal(before[name], own) for name, own in unet.state_dict().items())
+
+
+@pytest.fixture
+def opened(trained, tiny_base, tmp_path):
+    """A file, the base's folder, a prompt, and what the networks with peft's adapters restore."""
+    unet, vae, state = trained
+    save_base(tiny_base, tmp_path / "base")
+    prompt = torch.randn(5, 12, generator=torch.Generator().manual_seed(3))
+    save_file({"prompt": prompt}, tmp_path / "prompt.safetensors")
+    a = tiny_base.alphas_cumprod[999]
+    scale = tiny_base.codec.scaling_factor
+    with torch.no_grad():
+        degraded = vae.encode(IMAGES).latent_dist.mode() * scale
+        noise = unet(degraded, 999, prompt.expand(2, -1, -1)).sample
+        latent = (degraded.double() - (1 - a).sqrt() * noise.double()) / a.sqrt()
+        expected = vae.decode((latent / scale).float()).sample.clamp(-1, 1)
+    return saved(state, tmp_path / "osediff.pkl"), tmp_path / "base", expected
+
+
+def test_a_converted_file_restores_what_the_adapters_did(opened, tmp_path, capsys) -> None:
+    file, base, expected = opened
+    words = [f"input={file}", f"output={tmp_path / 'export'}", "to=export", f"base={base}"]
+    assert convert([*words, f"prompt={tmp_path / 'prompt.safetensors'}"]) == 0
+    facts = read_config(tmp_path / "export", "osdface")
+    assert facts["timestep"] == 999 and facts["lora"]["rank"] == RANK
+    assert facts["lora"]["alpha"] == facts["lora_vae"]["alpha"] == 8
+    assert facts["trained_layers"] == ["unet.conv_in"]
+    restored = Restorer.from_pretrained(tmp_path / "export").restore(IMAGES).images
+    # The latent is divided by sqrt(a) = 0.068: rounding grows by as much.
+    torch.testing.assert_close(restored, expected, atol=2e-3, rtol=0)
+    assert (restored - IMAGES).abs().mean() > 0.05
+
+
+def test_a_file_opens_with_a_base_that_has_a_text_encoder(opened, monkeypatch) -> None:
+    file, base, expected = opened
+    with pytest.raises(UserError, match="text_encoder"):
+        open_restorer(file, base)
+
+    class Encoder:
+        def embed(self, texts):
+            assert texts == [""]
+            return load_file(base.parent / "prompt.safetensors")["prompt"][None]
+
+    monkeypatch.setattr(opening, "load_text_encoder", lambda folder: Encoder())
+    generator, resolution = open_restorer(file, base)
+    assert resolution == 16 and generator.timestep == 999
+    with torch.no_grad():
+        image = generator(IMAGES).image.clamp(-1, 1)
+    torch.testing.assert_close(image, expected, atol=2e-3, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["to=export"], "need base=FOLDER"),
+        (["to=released", "prompt=prompt.safetensors"], "vre.kind=text_prompt"),
+        (["to=export", "base=base", "prompt=gone"], "'gone' was not found"),
+        (["to=export", "base=base", "prompt=prompt.safetensors", "text=a"], "not both"),
+        (["to=export", "base=base", "vre=base"], "has no VRE"),
+        (["to=export", "base=base", "input=tiny", "text=a"], "belongs to OSEDiff's .pkl"),
+    ],
+)
+def test_mistakes_of_the_command_are_one_sentence(
+    words, told, opened, tmp_path, monkeypatch, capsys
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    first = [] if any(word.startswith("input=") for word in words) else ["input=osediff.pkl"]
+    assert convert([*first, "output=out", *words]) == 2
+    error = capsys.readouterr().err
+    assert told in error and error.count("\n") == 1 and not (tmp_path / "out").exists()
