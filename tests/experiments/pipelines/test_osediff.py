@@ -13,6 +13,7 @@ from experiments.cli import checks
 from experiments.cli.compose import compose_words, plain
 from experiments.pipelines import stage2
 from experiments.pipelines.build import open_base
+from experiments.pipelines.initial import started_from
 from experiments.pipelines.prompts import check_prompts
 from experiments.pipelines.texts import text_prompt
 from lightning_modules.distillation import OneStepDistillationModule
@@ -130,7 +131,7 @@ def test_validate_repeats_the_figures(osediff_run, run_fast, tmp_path) -> None:
 
 
 def test_training_goes_on_from_an_export_and_another_method_is_refused(
-    osediff_run, run_fast, tmp_path, capsys
+    osediff_run, run_fast, tmp_path
 ) -> None:
     changes = {
         "init_from": osediff_run / "export",
@@ -144,11 +145,15 @@ def test_training_goes_on_from_an_export_and_another_method_is_refused(
     assert before.keys() == after.keys()
     for name, tensor in before.items():
         torch.testing.assert_close(after[name], tensor, rtol=0, atol=0)
-    assert run_fast("osdface", tmp_path / "no", **changes) == 2
-    assert "vre.kind=text_prompt" in capsys.readouterr().err
-    changes |= {"scale.stage2.lora_vae_targets": "null"}
-    assert run_fast("osediff", tmp_path / "no", **changes) == 2
-    assert "scale.stage2.lora_vae_targets=all" in capsys.readouterr().err
+    start = {"init_from": str(osediff_run / "export")}
+    vae, layers = "scale.stage2.lora_vae_targets", "scale.stage2.trained_layers"
+    for words, said in (
+        ({"experiment": "osdface"}, "set vre.kind=text_prompt"),
+        ({vae: "null"}, f"set {vae}=all"),
+        ({layers: "[]"}, f"set {layers}=[unet.conv_in]"),
+    ):
+        with pytest.raises(UserError, match=re.escape(said)):
+            started_from(composed(**start, **words))
 
 
 def test_captions_of_a_file_are_learned_from_and_missing_ones_counted(
