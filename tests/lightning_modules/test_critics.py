@@ -243,6 +243,7 @@ torch.save({{"state": state, "norms": norms}}, {out!r} + f"/{{rank}}.pt")
 """
 
 
+@pytest.mark.slow
 def test_two_processes_equal_one_with_both_batches(tmp_path) -> None:
     script = tmp_path / "script.py"
     script.write_text(SCRIPT.format(root=str(ROOT), out=str(tmp_path)))
