@@ -92,8 +92,8 @@ class Critic:
         """Returns the raw term of the generator's loss, a scalar."""
         raise NotImplementedError
 
-    def own_loss(self, seen: Any) -> tuple[Tensor, dict[str, float]]:
-        """Returns the loss of its network, which no gradient leaves, and figures to be logged."""
+    def own_loss(self, seen: Any) -> tuple[Tensor, dict[str, Tensor]]:
+        """Returns the loss of its network, which no gradient leaves, and scalars to be logged."""
         raise NotImplementedError
 
 
@@ -139,14 +139,14 @@ class LatentAdversary(Critic):
         """Returns L_G."""
         return self.adversarial.generator(self.network(seen.fake, seen.timestep, seen.prompt))
 
-    def own_loss(self, seen: Noised) -> tuple[Tensor, dict[str, float]]:
+    def own_loss(self, seen: Noised) -> tuple[Tensor, dict[str, Tensor]]:
         """Returns L_D, and how often the discriminator is right."""
         both = torch.cat([seen.real, seen.fake.detach()])
         logits = self.network(both, seen.timestep.repeat(2), seen.prompt.repeat(2, 1, 1))
         real, fake = logits.chunk(2)
         loss = self.adversarial.discriminator(real, fake)
         accuracy = ((real > 0).float().mean() + (fake < 0).float().mean()) / 2
-        return loss, {"discriminator/accuracy": float(accuracy)}
+        return loss, {"discriminator/accuracy": accuracy}
 
 
 @dataclass
@@ -209,7 +209,7 @@ class ScoreDistillation(Critic):
             )
         return score_distillation(seen.latent, direction)
 
-    def own_loss(self, seen: Distilled) -> tuple[Tensor, dict[str, float]]:
+    def own_loss(self, seen: Distilled) -> tuple[Tensor, dict[str, Tensor]]:
         """Returns the diffusion loss on the generator's latents, at any t."""
         latent = seen.latent.detach()
         timestep, noise = seen.draws.noise(latent, 0, len(seen.alphas), "/regulariser")

@@ -84,7 +84,8 @@ class OneStepDistillationModule(SteppedModule):
         for critic, each, optimizer in zip(self.critics, seen, optimizers, strict=True):
             self.toggle_optimizer(optimizer)
             loss, figures = critic.own_loss(each)
-            self.logged |= {f"loss/{critic.updates}": float(loss.detach())} | figures
+            measured = {f"loss/{critic.updates}": loss} | figures
+            self.logged |= {name: float(value.detach()) for name, value in measured.items()}
             self.update(optimizer, loss, critic.updates, batch["key"])
             self.untoggle_optimizer(optimizer)
         self.finish_micro_batch()
