@@ -29,8 +29,9 @@ class PlainStage2:
     def __init__(self, module: OneStepDistillationModule) -> None:
         self.generator, self.discriminator = module.generator, module.discriminator
         self.losses, self.weights = module.losses.losses, dict(module.losses.weights)
-        self.weights["gan"] = module.gan.weight
-        self.clip, rates = module.settings.clip, (module.settings, module.gan)
+        (adversary,) = module.critics
+        self.weights["gan"] = adversary.weight
+        self.clip, rates = module.settings.clip, (module.settings, adversary)
         self.optimizers = [
             torch.optim.AdamW([p for p in part.parameters() if p.requires_grad], rate.learning_rate)
             for part, rate in zip((self.generator, self.discriminator), rates, strict=True)

@@ -20,14 +20,17 @@ class EMA(Callback):
     """
 
     def __init__(
-        self, decay: float = 0.999, every: int = 1, exclude: tuple[str, ...] = ("discriminator",)
+        self,
+        decay: float = 0.999,
+        every: int = 1,
+        exclude: tuple[str, ...] = ("discriminator", "regulariser"),
     ) -> None:
         """Settings.
 
         ``decay``: per generator step, in [0, 1); ``every``: steps between two updates, each with
         d = decay^every, so that the averaging length does not depend on it; ``exclude``:
         parameters whose name has one of these words before a dot are left out, since nothing
-        validates or exports a discriminator.
+        validates or exports a critic.
         """
         if not 0.0 <= decay < 1.0:
             raise ValueError(f"decay must be in [0, 1), got {decay}")

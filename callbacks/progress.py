@@ -21,7 +21,8 @@ def clock(seconds: float) -> str:
 class StepProgress(ProgressBar):
     """One bar a run with steps, time left and the main losses; a second one while validating.
 
-    Where the output is no terminal it prints a line at every tenth of the steps instead. As a
+    Where the output is no terminal it prints a line at every tenth of the steps instead. A module
+    whose ``max_steps`` is 0 trains by the clock: its ``progress``, in [0, 1], counts then. As a
     Lightning progress bar it replaces Lightning's own; leave ``enable_progress_bar`` at True.
     """
 
@@ -69,7 +70,8 @@ class StepProgress(ProgressBar):
         self._first = self._step = current_step(pl_module)
         self._total = int(getattr(pl_module, "max_steps", 0)) or None
         self._start = time.monotonic()
-        self._tenth = self._step * self.lines // self._total if self._total else 0
+        self._share = self._first_share = self._progress(pl_module)
+        self._tenth = int(self._share * self.lines)
         if self.enabled and self.is_terminal:
             self._bar = tqdm(
                 desc=self.label,
@@ -96,18 +98,24 @@ class StepProgress(ProgressBar):
         if self._bar is not None:
             self._bar.set_postfix_str(self._losses(pl_module), refresh=False)
             self._bar.update(step - self._step)
-        elif self._total and step * self.lines // self._total > self._tenth:
-            self._tenth = step * self.lines // self._total
+        elif int((share := self._progress(pl_module)) * self.lines) > self._tenth:
+            self._tenth, self._share = int(share * self.lines), share
             self.print(self.line(step, self._losses(pl_module)))
         self._step = step
+
+    def _progress(self, pl_module: LightningModule) -> float:
+        if self._total is None:
+            return float(getattr(pl_module, "progress", 0.0))
+        # 1e-9: no tenth is lost to rounding.
+        return current_step(pl_module) / self._total + 1e-9
 
     def line(self, step: int, losses: str = "") -> str:
         """Returns the line that stands for the bar where the output is no terminal."""
         spent = time.monotonic() - self._start
-        total = self._total or step
-        left = spent / max(step - self._first, 1) * (total - step)
-        share = f"{100 * step // total:3d}%"
-        text = f"{self.label}: step {step}/{total} {share}, {clock(spent)} spent"
+        share, total = self._share, f"/{self._total}" if self._total else ""
+        left = spent / max(share - self._first_share, 1e-9) * (1 - share)
+        text = f"{self.label}: step {step}{total} {int(100 * share):3d}%"
+        text += f", {clock(spent)} spent"
         return f"{text}, {clock(left)} left{', ' if losses else ''}{losses}"
 
     def _losses(self, pl_module: LightningModule) -> str:

@@ -1,4 +1,4 @@
-"""Counts parameters and multiply-accumulates: ``python -m experiments.complexity [scale=sd21]``."""
+"""Counts parameters and multiply-accumulates: ``experiments.complexity [method=osediff]``."""
 
 import sys
 from typing import Any
@@ -7,8 +7,14 @@ from experiments.cli.plain import Key, run_plain
 from osdface.errors import UserError
 
 KEYS = {
+    "method": Key(
+        "osdface", "one-step method, a file in experiments/conf/method/, such as osediff"
+    ),
     "scale": Key("tiny", "sizes, a file in experiments/conf/scale/: sd21 is the paper's"),
-    "output_dir": Key(None, "folder of the three files; default outputs/complexity/SCALE"),
+    "output_dir": Key(
+        None,
+        "folder of the three files; default outputs/complexity/SCALE, or SCALE_METHOD of another",
+    ),
     "time": Key(
         "auto", "measure; auto: not at sd21's size on a CPU, a minute", ("auto", "true", "false")
     ),

@@ -1,43 +1,32 @@
-"""Stage 2: one-step LoRA distillation with a latent discriminator."""
+"""Stage 2: one-step LoRA distillation, with critics in latent space."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from lightning_modules.critics import Critic, Draws
 from lightning_modules.stepped import SteppedModule, StepSettings, adam, keyed_generator
 from osdface.losses import WeightedLosses
-from osdface.losses.adversarial import Hinge, NonSaturating
 from osdface.losses.balance import latent_gradient_norms
 from osdface.metrics import RestorationMetrics
+from osdface.networks.adaptation import without_lora
 from osdface.networks.efficiency import Efficiency
-from osdface.networks.generator import OneStepGenerator, Restoration, diffuse
-
-GAN_LOSSES = {"non_saturating": NonSaturating, "hinge": Hinge}
-
-
-@dataclass(frozen=True)
-class GANSettings:
-    """The adversarial part of stage 2.
-
-    Attributes:
-        weight: lambda_G; 0 switches the discriminator off.
-        learning_rate: Of the discriminator.
-        kind: "non_saturating" (P, 2) or "hinge".
-    """
-
-    weight: float = 0.0
-    learning_rate: float = 1e-4
-    kind: str = "non_saturating"
+from osdface.networks.generator import OneStepGenerator
 
 
 class OneStepDistillationModule(SteppedModule):
-    """Trains LoRA and prompt convolutions of a :class:`OneStepGenerator`.
+    """Trains what is adapted of a :class:`OneStepGenerator`, and the critics' networks.
 
-    Total loss (P): MSE + lambda_per EA-DISTS + lambda_ID L_ID + lambda_G L_G; which terms act and
-    how much they weigh is the configuration's.
+    Total loss: a weighted sum of image losses and of the critics' terms. OSDFace (P): MSE +
+    lambda_per EA-DISTS + lambda_ID L_ID + lambda_G L_G; OSEDiff (R): MSE + 2 LPIPS + L_VSD. Which
+    terms act and how much they weigh is the configuration's.
+
+    Attributes:
+        critics: In the order of their updates.
+        discriminator: The network of ``gan``; None where it is off.
+        regulariser: The network of ``vsd``; None where it is off.
     """
 
     def __init__(
@@ -46,8 +35,7 @@ class OneStepDistillationModule(SteppedModule):
         losses: WeightedLosses,
         metrics: RestorationMetrics,
         settings: StepSettings,
-        discriminator: nn.Module | None = None,
-        gan: GANSettings | None = None,
+        critics: Sequence[Critic] = (),
         seed: int = 0,
         sample_count: int = 8,
         sample_latent: bool = False,
@@ -56,66 +44,78 @@ class OneStepDistillationModule(SteppedModule):
     ) -> None:
         super().__init__(settings)
         self.generator, self.losses, self.metrics = generator, losses, metrics
-        self.gan = gan or GANSettings()
-        self.discriminator = discriminator if self.gan.weight else None
-        self.adversarial = GAN_LOSSES[self.gan.kind]()
+        self.critics = list(critics)
+        self.discriminator: nn.Module | None = None
+        self.regulariser: nn.Module | None = None
+        for critic in self.critics:
+            setattr(self, critic.updates, critic.network)
         self.seed, self.sample_count, self.sample_latent = seed, sample_count, sample_latent
         self.efficiency = efficiency or Efficiency()
         self.log_gradients_every = log_gradients_every
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
-        """One AdamW for LoRA and prompt convolutions, one for the discriminator."""
-        fused = self.efficiency.fused_adam
-        rate = self.settings.learning_rate
-        optimizers = [adam(self.generator.parameters(), rate, fused=fused)]
-        if self.discriminator is not None:
-            rate = self.gan.learning_rate
-            optimizers.append(adam(self.discriminator.parameters(), rate, fused=fused))
-        return optimizers
+        """One AdamW for the generator, then one for each critic."""
+        parts = [(self.generator, self.settings.learning_rate)]
+        parts += [(critic.network, critic.learning_rate) for critic in self.critics]
+        options = {"fused": self.efficiency.fused_adam, "weight_decay": self.settings.weight_decay}
+        return [adam(network.parameters(), rate, **options) for network, rate in parts]
 
-    def _optimizers(self) -> tuple[Any, Any]:
+    def _optimizers(self) -> list[Any]:
         found = self.optimizers()
-        return tuple(found) if isinstance(found, list) else (found, None)
+        return found if isinstance(found, list) else [found]
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> None:
-        """One update of the generator, then one of the discriminator, on the same batch."""
-        generator_optimizer, discriminator_optimizer = self._optimizers()
-        degraded_latent, latent = self._encode(batch)
+        """One update of the generator, then one of each critic, on the same batch."""
+        generator_optimizer, *optimizers = self._optimizers()
         self.toggle_optimizer(generator_optimizer)
-        restored = self.generator(batch["lq"], degraded_latent)
-        terms = self.losses(restored.image, batch["hq"])
-        weights = dict(self.losses.weights)
-        noised = None
-        if self.discriminator is not None:
-            noised = self._noised(restored, latent, batch["key"])
-            logits = self.discriminator(noised.fake, noised.timestep, noised.prompt)
-            terms["gan"] = self.adversarial.generator(logits)
-            weights["gan"] = self.gan.weight
+        degraded_latent, target = self._encode(batch)
+        restored = self.generator(batch["lq"], degraded_latent, batch["key"])
+        self.logged |= getattr(self.generator.prompt_source, "figures", dict)()
+        terms, weights = self.losses(restored.image, batch["hq"]), dict(self.losses.weights)
+        draws = Draws(self.seed, self.generator_step, batch["key"])
+        alphas = self.generator.alphas_cumprod
+        seen = [critic.look(restored, target, alphas, draws) for critic in self.critics]
+        for critic, each in zip(self.critics, seen, strict=True):
+            terms[critic.term] = critic.generator_term(each)
+            weights[critic.term] = critic.weight
         total = self._log_terms(terms, weights, restored.latent)
         self.update(generator_optimizer, total, "generator", batch["key"])
         self.untoggle_optimizer(generator_optimizer)
-        if noised is not None:
-            self.toggle_optimizer(discriminator_optimizer)
-            self._update_discriminator(discriminator_optimizer, noised, batch["key"])
-            self.untoggle_optimizer(discriminator_optimizer)
+        for critic, each, optimizer in zip(self.critics, seen, optimizers, strict=True):
+            self.toggle_optimizer(optimizer)
+            loss, figures = critic.own_loss(each)
+            measured = {f"loss/{critic.updates}": loss} | figures
+            self.logged |= {name: float(value.detach()) for name, value in measured.items()}
+            self.update(optimizer, loss, critic.updates, batch["key"])
+            self.untoggle_optimizer(optimizer)
         self.finish_micro_batch()
 
-    @torch.no_grad()
     def _encode(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
-        """Encodes LQ and HQ in one VAE pass; HQ only where the discriminator needs it."""
-        domains = ("lq",) if self.discriminator is None else ("lq", "hq")
-        images = torch.cat([batch[domain] for domain in domains])
-        noise = None
+        """Returns z_L, in the graph where the encoder is trained, and z_H for who needs it.
+
+        z_H is the frozen encoder's: what a critic calls real must not move with training (ours, O).
+        Without need of z_H the second one is z_L again.
+        """
+        codec = self.generator.codec
+        wants_target = any(critic.needs_target for critic in self.critics)
+        if codec.adapted:
+            degraded = self._encode_together(batch, ["lq"])[0]
+            if not wants_target:
+                return degraded, degraded
+            with torch.no_grad(), without_lora(codec.vae):
+                return degraded, self._encode_together(batch, ["hq"])[0]
+        domains = ["lq", "hq"] if wants_target else ["lq"]
+        groups = [domains] if self.efficiency.share_encodes else [[each] for each in domains]
+        with torch.no_grad():
+            latents = [each for group in groups for each in self._encode_together(batch, group)]
+        return latents[0], latents[-1]
+
+    def _encode_together(self, batch: dict[str, Any], domains: list[str]) -> tuple[Tensor, ...]:
+        """Encodes images of some domains as one batch."""
+        images, noise = torch.cat([batch[domain] for domain in domains]), None
         if self.sample_latent:
             noise = torch.cat([self._posterior_noise(batch, domain) for domain in domains])
-        codec = self.generator.codec
-        if self.efficiency.share_encodes:
-            latents = codec.encode(images, noise).chunk(len(domains))
-        else:
-            noises = [None] * len(domains) if noise is None else noise.chunk(len(domains))
-            pairs = zip(images.chunk(len(domains)), noises, strict=True)
-            latents = tuple(codec.encode(*pair) for pair in pairs)
-        return latents[0], latents[-1]
+        return self.generator.codec.encode(images, noise).chunk(len(domains))
 
     def _posterior_noise(self, batch: dict[str, Any], domain: str) -> Tensor:
         """Draws from (seed, step, key) too: no resume, rank or discriminator changes it."""
@@ -142,39 +142,9 @@ class OneStepDistillationModule(SteppedModule):
         self.logged["loss/total"] = float(total.detach())
         return total
 
-    def _noised(self, restored: Restoration, latent: Tensor, keys: Sequence[str]) -> "_Noised":
-        """Draws t and noise from (seed, step, key): no batch size or rank changes them."""
-        alphas = self.generator.alphas_cumprod
-        timesteps, noises = [], []
-        for key in keys:
-            source = keyed_generator(self.seed, self.generator_step, key)
-            timesteps.append(torch.randint(len(alphas), (1,), generator=source))
-            noises.append(torch.randn(latent.shape[1:], generator=source))
-        timestep = torch.cat(timesteps).to(latent.device)
-        noise = torch.stack(noises).to(latent)
-        alpha = alphas[timestep]
-        # The prompt is an input of the discriminator, not a way for its gradient (ours, O).
-        return _Noised(
-            fake=diffuse(restored.latent, noise, alpha),
-            real=diffuse(latent, noise, alpha),
-            timestep=timestep,
-            prompt=restored.prompt.detach(),
-        )
-
-    def _update_discriminator(self, optimizer: Any, noised: "_Noised", keys: Sequence[str]) -> None:
-        assert self.discriminator is not None
-        both = torch.cat([noised.real, noised.fake.detach()])
-        logits = self.discriminator(both, noised.timestep.repeat(2), noised.prompt.repeat(2, 1, 1))
-        real, fake = logits.chunk(2)
-        loss = self.adversarial.discriminator(real, fake)
-        accuracy = ((real > 0).float().mean() + (fake < 0).float().mean()) / 2
-        self.logged["loss/discriminator"] = float(loss.detach())
-        self.logged["discriminator/accuracy"] = float(accuracy)
-        self.update(optimizer, loss, "discriminator", keys)
-
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         """Restores a batch, adds it to the figures and keeps the first pictures."""
-        restored = self.generator(batch["lq"]).image.clamp(-1, 1)
+        restored = self.generator(batch["lq"], keys=batch["key"]).image.clamp(-1, 1)
         self.metrics.update(restored, batch["hq"])
         if batch_idx == 0:
             count = self.sample_count
@@ -192,13 +162,3 @@ class OneStepDistillationModule(SteppedModule):
 
     test_step = validation_step
     on_test_epoch_end = on_validation_epoch_end
-
-
-@dataclass
-class _Noised:
-    """Noised latents that both updates share, (B, C, h, w), with t (B,) and the prompt."""
-
-    fake: Tensor
-    real: Tensor
-    timestep: Tensor
-    prompt: Tensor

@@ -10,6 +10,7 @@ import lightning as L
 import torch
 from torch import Tensor, nn
 
+from lightning_modules.clock import TrainingClock
 from lightning_modules.finite import UpdateGuard, agreed
 from osdface.errors import UserError
 
@@ -26,6 +27,8 @@ class StepSettings:
         clip: Largest gradient norm, 0 for none.
         accumulate: Micro-batches per step.
         max_skipped: Non-finite updates in a row of one optimizer after which training stops.
+        weight_decay: Of AdamW.
+        max_seconds: Seconds of training in place of ``max_steps``; 0 counts steps.
     """
 
     max_steps: int
@@ -35,14 +38,26 @@ class StepSettings:
     clip: float = 0.0
     accumulate: int = 1
     max_skipped: int = 10
+    weight_decay: float = 0.01
+    max_seconds: float = 0.0
 
-    def rate_factor(self, step: int) -> float:
-        """Returns the learning rate at ``step`` as a share of the peak."""
+    def progress(self, step: int, seconds: float = 0.0) -> float:
+        """Returns which share of the budget, of steps or of seconds, is spent, in [0, 1]."""
+        if self.max_seconds:
+            return min(1.0, seconds / self.max_seconds)
+        return min(1.0, step / max(1, self.max_steps))
+
+    def is_spent(self, step: int, seconds: float = 0.0) -> bool:
+        """Returns whether the budget, of steps or of seconds, is spent."""
+        return seconds >= self.max_seconds if self.max_seconds else step >= self.max_steps
+
+    def rate_factor(self, step: int, seconds: float = 0.0) -> float:
+        """Returns the learning rate at ``step``, after ``seconds``, as a share of the peak."""
         warm = min(1.0, (step + 1) / self.warmup_steps) if self.warmup_steps else 1.0
         if self.schedule == "constant":
             return warm
-        progress = min(1.0, step / max(1, self.max_steps))
-        return warm * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * progress)))
+        share = self.progress(step, seconds)
+        return warm * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * share)))
 
 
 def keyed_generator(seed: int, step: int, key: str) -> torch.Generator:
@@ -63,6 +78,8 @@ class SteppedModule(L.LightningModule):
         guard_records: What was skipped and not yet written down; a callback empties it.
         warnings: What callbacks found wrong with the run, for its status.
         logged: What the last training step measured, for the callbacks.
+        clock: Seconds of training, kept in every checkpoint.
+        images_seen: Training images on all ranks together, likewise.
         fingerprints: Hashes of frozen parts, such as base and VRE, kept and compared on loading.
         validation_metrics: What the last validation measured.
         sample_images: Pictures of the last validation, name -> (N, 3, H, W) in [-1, 1].
@@ -87,11 +104,32 @@ class SteppedModule(L.LightningModule):
         self.sample_keys: list[str] = []
         self.config: dict[str, Any] = {}
         self.fingerprints: dict[str, str] = {}
+        self.clock = TrainingClock()
+        self.images_seen = 0
 
     @property
     def max_steps(self) -> int:
-        """Generator steps after which training is finished."""
-        return self.settings.max_steps
+        """Generator steps after which training is finished; 0 where seconds are counted."""
+        return 0 if self.settings.max_seconds else self.settings.max_steps
+
+    @property
+    def progress(self) -> float:
+        """Share of the training that is done, in [0, 1]."""
+        return self.settings.progress(self.generator_step, self.clock.seconds)
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        """Counts the images, and the time spent on waiting for data."""
+        self.clock.tick()
+        size = next((len(value) for value in batch.values() if isinstance(value, Tensor)), 0)
+        self.images_seen += size * self.trainer.world_size
+
+    def on_validation_start(self) -> None:
+        """Stops the clock of training."""
+        self.clock.pause()
+
+    def on_validation_end(self) -> None:
+        """Leaves out what callbacks write, too."""
+        self.clock.pause()
 
     @property
     def completes_step(self) -> bool:
@@ -121,8 +159,9 @@ class SteppedModule(L.LightningModule):
         self.logged[f"gradient_norm/{name}"] = norm
         finite = agreed(guard.finite(norm), self.device)
         if finite:
+            factor = self.settings.rate_factor(self.generator_step, self.clock.seconds)
             for group in optimizer.param_groups:
-                group["lr"] = group["initial_lr"] * self.settings.rate_factor(self.generator_step)
+                group["lr"] = group["initial_lr"] * factor
             self.logged[f"learning_rate/{name}"] = optimizer.param_groups[0]["lr"]
             optimizer.step()
         optimizer.zero_grad(set_to_none=True)
@@ -159,7 +198,12 @@ class SteppedModule(L.LightningModule):
         if self._micro_batch == 0:
             self.skipped_networks, self._skipped_now = self._skipped_now, []
             self.generator_step += 1
-            if self.generator_step >= self.max_steps:
+            self.clock.tick()
+            if self.settings.max_seconds:
+                self.clock.agree(self.device)
+            self.logged["throughput/training_seconds"] = self.clock.seconds
+            self.logged["throughput/images_seen"] = float(self.images_seen)
+            if self.settings.is_spent(self.generator_step, self.clock.seconds):
                 self.trainer.should_stop = True
 
     def trainable_state(self) -> dict[str, Tensor]:
@@ -177,6 +221,9 @@ class SteppedModule(L.LightningModule):
         checkpoint["state_dict"] = {key: state[key] for key in state if key in kept}
         checkpoint["generator_step"] = self.generator_step
         checkpoint["skipped_steps"] = self.skipped_steps
+        checkpoint["training_seconds"] = self.clock.seconds
+        checkpoint["images_seen"] = self.images_seen
+        self.clock.pause()
         checkpoint["config"] = self.config
         checkpoint["fingerprints"] = self.fingerprints
         checkpoint["random_state"] = torch.get_rng_state()
@@ -204,6 +251,8 @@ class SteppedModule(L.LightningModule):
                 )
         self.generator_step = int(checkpoint["generator_step"])
         self.skipped_steps = int(checkpoint["skipped_steps"])
+        self.clock.seconds = float(checkpoint.get("training_seconds", 0.0))  # absent: of before
+        self.images_seen = int(checkpoint.get("images_seen", 0))
         torch.set_rng_state(checkpoint["random_state"])
 
 

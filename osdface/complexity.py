@@ -10,9 +10,10 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode
 
+from osdface.networks.adaptation import Adaptation, adapt
+from osdface.networks.base import DiffusionBase
 from osdface.networks.generator import OneStepGenerator
 from osdface.networks.latents import LatentCodec
-from osdface.networks.lora import add_lora
 from osdface.networks.quantizer import squared_distances
 
 
@@ -109,51 +110,86 @@ def _halves(codec: LatentCodec) -> tuple[list[Any], list[Any]]:
 
 
 def count_parts(generator: OneStepGenerator, resolution: int) -> dict[str, Part]:
-    """Counts the parts of a restorer with the paper's prompt for one image, LoRA not yet added.
+    """Counts the parts of a restorer for one image, LoRA not yet added.
 
-    ``vre_lookup`` are the distances between tokens and dictionary; the dictionary's parameters
-    belong to ``vre_encoder``.
+    With the paper's prompt ``vre_lookup`` are the distances between tokens and dictionary; the
+    dictionary's parameters belong to ``vre_encoder``. A fixed prompt has no part here: what made
+    it, such as :func:`count_text_encoder`'s, ran before.
 
     Args:
-        generator: On any device, the meta device included; its UNet has no LoRA.
+        generator: On any device, the meta device included; its base has no LoRA.
         resolution: Side of the image in pixels.
     """
     codec, source = generator.codec, cast(Any, generator.prompt_source)
-    embedder: Any = source.embedder
-    device = embedder.codebook.device
-    image = torch.zeros(1, 3, resolution, resolution, device=device)
-    latent = torch.zeros(1, *codec.latent_shape(image), device=device)
-    tokens = embedder.tokens(image)
-    entries = torch.zeros(1, embedder.count, embedder.config.embedding_dim, device=device)
-    prompt = torch.zeros(1, embedder.count, int(generator.unet.config.cross_attention_dim))
+    image, latent, prompt = _inputs(generator, resolution)
     encoder, decoder = _halves(codec)
-    return {
+    parts = {
         "vae_encoder": _part(encoder, False, codec.encode, image),
         "vae_decoder": _part(decoder, False, codec.decode, latent),
-        "unet": _part([generator.unet], False, generator.restore_latent, latent, prompt.to(device)),
+        "unet": _part([generator.unet], False, generator.restore_latent, latent, prompt),
+    }
+    if (embedder := getattr(source, "embedder", None)) is None:
+        return parts
+    tokens = embedder.tokens(image)
+    entries = torch.zeros(1, embedder.count, embedder.config.embedding_dim, device=image.device)
+    return parts | {
         "vre_encoder": _part([embedder], False, embedder.tokens, image),
         "vre_lookup": _part([], False, _lookup, tokens, embedder.codebook),
         "prompt_convs": _part([source.convs], True, source.from_entries, entries),
     }
 
 
-def count_lora(generator: OneStepGenerator, resolution: int, lora: dict[str, Any]) -> Part:
-    """Adds LoRA to the generator's UNet and counts what it brings while it is not merged.
+def _inputs(generator: OneStepGenerator, resolution: int) -> tuple[Tensor, Tensor, Tensor]:
+    """An image, its latent and a prompt of as many rows as the source gives."""
+    source = cast(Any, generator.prompt_source)
+    device = next(generator.unet.parameters()).device
+    rows = getattr(source, "embedder", source).count
+    image = torch.zeros(1, 3, resolution, resolution, device=device)
+    latent = torch.zeros(1, *generator.codec.latent_shape(image), device=device)
+    width = int(generator.unet.config.cross_attention_dim)
+    return image, latent, torch.zeros(1, rows, width, device=device)
+
+
+def count_text_encoder(options: dict[str, Any]) -> Part:
+    """Counts a CLIP text encoder for one prompt of full length, on the meta device.
+
+    Args:
+        options: Of transformers' ``CLIPTextConfig``.
+    """
+    # Only now: it takes seconds to import, and most counts have no text.
+    from transformers import CLIPTextConfig, CLIPTextModel
+
+    config = CLIPTextConfig(**options)
+    with torch.device("meta"):
+        model = CLIPTextModel(config).eval()
+        words = torch.zeros(1, config.max_position_embeddings, dtype=torch.long)
+    return _part([model], False, model, words)
+
+
+def count_lora(generator: OneStepGenerator, resolution: int, adaptation: Adaptation) -> Part:
+    """Adds what is trained of the base and counts what its LoRA brings while it is not merged.
 
     Args:
         generator: As in :func:`count_parts`; it is changed.
         resolution: Side of the image in pixels.
-        lora: ``{"rank", "alpha", "targets"}``.
+        adaptation: LoRA of UNet and VAE encoder, and layers trained whole: ``params`` are LoRA's
+            alone, ``trainable`` those of both.
     """
-    embedder: Any = generator.prompt_source.embedder
-    device = embedder.codebook.device
-    image = torch.zeros(1, 3, resolution, resolution, device=device)
-    latent = torch.zeros(1, *generator.codec.latent_shape(image), device=device)
-    width = int(generator.unet.config.cross_attention_dim)
-    prompt = torch.zeros(1, embedder.count, width, device=device)
-    before = count_macs(generator.restore_latent, latent, prompt)
-    add_lora(generator.unet, **lora)
-    params = sum(p.numel() for p in generator.unet.parameters() if p.requires_grad)
-    after = count_macs(generator.restore_latent, latent, prompt)
-    macs = after.total - before.total
-    return Part(params, params, macs, macs - (after.attention - before.attention))
+    codec = generator.codec
+    image, latent, prompt = _inputs(generator, resolution)
+
+    def macs() -> Macs:
+        both = (
+            count_macs(codec.encode, image),
+            count_macs(generator.restore_latent, latent, prompt),
+        )
+        return Macs(sum(each.total for each in both), sum(each.attention for each in both))
+
+    before = macs()
+    adapt(DiffusionBase(generator.unet, codec, generator.alphas_cumprod, ""), adaptation)
+    after = macs()
+    found = [*generator.unet.named_parameters(), *codec.named_parameters()]
+    lora = sum(p.numel() for name, p in found if "lora_" in name)
+    trainable = sum(p.numel() for _, p in found if p.requires_grad)
+    gain = after.total - before.total
+    return Part(lora, trainable, gain, gain - (after.attention - before.attention))

@@ -5,6 +5,7 @@ import json
 import math
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -64,6 +65,31 @@ def copy(tmp_path_factory) -> Path:
     assert text.count("\nlosses:\n") == 1
     config.write_text(text.replace("\nlosses:\n", f"\nlosses:\n{line}\n"), "utf-8")
     return folder
+
+
+@pytest.fixture(scope="module")
+def method_copy(copy) -> Path:
+    """The copy with the method of its page too."""
+    block = blocks("adding-a-method.md", "yaml")[0]
+    head, _, text = block.partition("\n")
+    place = copy / head.removeprefix("# ")
+    assert place.parent.is_dir() and not place.exists()
+    place.write_text(text, "utf-8")
+    return copy
+
+
+def test_the_new_method_is_trained_counted_and_compared(method_copy, tmp_path):
+    (block,) = [each for each in blocks("adding-a-method.md", "text") if "method=light" in each]
+    own, count, compare = (shlex.split(line)[3:] for line in block.splitlines())
+    fast = FAST | {"cache_dir": tmp_path / "cache", "output_dir": tmp_path / "run"}
+    words = [f"{key}={value}" for key, value in fast.items()]
+    in_copy(method_copy, [[*compare, "--config"], [*own, *words]])
+    facts = json.loads((tmp_path / "run/export/config.json").read_text())
+    assert facts["timestep"] == 199 and facts["lora"]["rank"] == facts["lora_vae"]["rank"] == 4
+    with open(tmp_path / "run/metrics.csv", newline="") as file:
+        first = next(csv.DictReader(file))
+    assert "loss/lpips/raw" in first and "loss/gan/raw" not in first
+    assert count == ["method=light"] and "variants=osdface,osediff,light" in compare
 
 
 def in_copy(folder: Path, calls: list[list[str]]) -> str:

@@ -5,7 +5,7 @@ from pathlib import Path
 from osdface.run_folder import read_status, stage1_folders, sync_command
 
 _FILES = {
-    "tables": ("ablation.md", "ablation.csv", "published.md"),
+    "tables": ("ablation.md", "ablation.csv", "published.md", "complexity.md"),
     "pictures": ("comparison.png", "ablation.png"),
     "summary": ("summary.md",),
     "page": ("report.html",),

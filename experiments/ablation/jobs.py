@@ -14,6 +14,7 @@ from experiments.cli.compose import plain
 from experiments.cli.folders import dump_config
 from experiments.cli.ranks import is_follower
 from experiments.cli.signals import watch
+from experiments.cli.variants import METHOD_GROUP, group_of
 from osdface.files import write_json, write_text
 from osdface.run_folder import interruption, is_finished, one_line, read_status, update_status
 
@@ -61,7 +62,8 @@ def run_variant(cfg: DictConfig, folder: Path) -> bool:
     def train() -> None:
         if not is_follower():
             write_text(folder / "config.yaml", dump_config(plain(cfg)))
-        metrics = tasks.load("ablation.variant")(cfg, folder)
+        of_methods = group_of(cfg.experiment) == METHOD_GROUP
+        metrics = tasks.load(f"ablation.{'method' if of_methods else 'variant'}")(cfg, folder)
         if not is_follower():
             write_json(folder / "metrics.json", metrics)
 

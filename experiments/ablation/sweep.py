@@ -13,6 +13,7 @@ from experiments.cli import tasks
 from experiments.cli.compose import jobs_of
 from experiments.cli.ranks import is_follower, several_devices
 from experiments.cli.signals import Interrupted
+from experiments.cli.variants import job_name
 from osdface.run_folder import is_finished, one_line
 
 REPORT = "ablation.csv"
@@ -32,9 +33,9 @@ def all_finished(cfg: DictConfig, output_dir: Path) -> bool:
 
 def run_job(cfg: DictConfig, words: Mapping[str, str], output_dir: Path) -> None:
     """Runs one job of the sweep: the function that Hydra calls with each configuration."""
-    folder = variant_dir(output_dir, cfg.variant, cfg.seed, cfg.seeds)
+    job = (job_name(cfg), cfg.seed)
+    folder = variant_dir(output_dir, *job, cfg.seeds)
     jobs = jobs_of(cfg)
-    job = (cfg.variant, cfg.seed)
     print(f"[{jobs.index(job) + 1}/{len(jobs)}] {folder.relative_to(output_dir)}", flush=True)
     if is_finished(folder):
         print("  finished before: skipped", flush=True)
@@ -44,7 +45,7 @@ def run_job(cfg: DictConfig, words: Mapping[str, str], output_dir: Path) -> None
     else:
         succeeded = run_variant(cfg, folder)
     if not succeeded:
-        print("\n".join(f"  {line}" for line in table({cfg.variant: folder})), file=sys.stderr)
+        print("\n".join(f"  {line}" for line in table({job[0]: folder})), file=sys.stderr)
 
 
 def prepare(cfg: DictConfig, words: Mapping[str, str], output_dir: Path) -> int:
@@ -84,7 +85,7 @@ def run_ablation(
     if cfg.part == "prepare":
         return prepare(cfg, words, output_dir)
     if cfg.part == "variant":
-        folder = variant_dir(output_dir, cfg.variant, cfg.seed, cfg.seeds)
+        folder = variant_dir(output_dir, job_name(cfg), cfg.seed, cfg.seeds)
         return int(not run_variant(cfg, folder))
     if cfg.part == "gather":
         return 0 if is_follower() else gather(cfg, output_dir)

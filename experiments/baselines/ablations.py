@@ -5,6 +5,7 @@ from pathlib import Path
 
 from experiments.baselines.paper import SOURCE, Column
 from experiments.baselines.rows import MEASURED, PUBLISHED, Row, Table, rank
+from experiments.reporting.comparison import is_of_methods
 from experiments.reporting.published import COLUMNS, TABLE
 from experiments.reporting.records import (
     METRICS,
@@ -25,6 +26,8 @@ def ablation_tables(which: str, runs: Path) -> list[Table]:
     variants = read_variants(runs)
     if not variants:
         raise UserError(f"runs={runs} holds no variants: name an ablation's output folder.")
+    if is_of_methods(runs):
+        raise UserError(f"runs={runs} compares methods: its own ablation.md has its tables.")
     if is_of_vre(runs) != (which == "ablation_vre"):
         other = "ablation_losses" if which == "ablation_vre" else "ablation_vre"
         raise UserError(f"runs={runs} is an ablation of the other kind: table={other}.")

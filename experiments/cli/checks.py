@@ -11,7 +11,7 @@ from experiments.cli.compose import jobs_of
 from experiments.cli.groups import options
 from experiments.cli.suggest import unknown
 from experiments.cli.tasks import TASKS
-from experiments.cli.variants import VRE_GROUP, group_of
+from experiments.cli.variants import BUDGETS, METHOD_GROUP, VRE_GROUP, group_of
 from osdface.errors import UserError
 
 # Those of osdface.networks.prompts, which would import torch.
@@ -22,11 +22,12 @@ PROMPT_KINDS = (
     "position_code",
     "learned_prompt",
     "text_prompt",
+    "captions",
     "none",
 )
 # Those of osdface.networks.discriminators and osdface.networks.efficiency, for the same reason.
 DISCRIMINATORS = ("unet", "unet_prompt", "unet_noise_level", "unet_unconditioned", "patch")
-COMPILED_PARTS = ("unet", "vae", "discriminator", "losses")
+COMPILED_PARTS = ("unet", "vae", "discriminator", "regulariser", "losses")
 _CHOICES = {
     "data.target": ("original", "retouched", "mix"),
     "mode": ("fit", "validate", "test"),
@@ -42,8 +43,17 @@ _CHOICES = {
     "trainer.accelerator": ("cpu", "gpu", "auto"),
 }
 # Keys that name something on disk, which is worth checking before anything is imported.
-_ON_DISK = ("data.root", "checkpoint", "weights_dir")
-_ABLATION_ONLY = ("variants", "seeds", "part")
+_ON_DISK = ("data.root", "checkpoint", "weights_dir", "vre.captions")
+_ABLATION_ONLY = ("variants", "seeds", "budgets", "budget", "part")
+# What the methods of compare_one_step set, beside their losses.
+_METHOD = (
+    "vre.kind",
+    "data.degradation.preset",
+    *(
+        f"scale.stage2.{name}"
+        for name in ("timestep", "lora_rank", "lora_alpha", "lora_vae_targets", "trained_layers")
+    ),
+)
 # What the variants of ablation_vre set.
 _VRE_VARIANT = ("vre.kind", "vre.dictionary", "vre.association")
 
@@ -62,6 +72,7 @@ def check(cfg: Any, words: Mapping[str, str]) -> None:
     for part in cfg.scale.stage2.efficiency.compile:
         if part not in COMPILED_PARTS:
             raise unknown("part to compile", str(part), COMPILED_PARTS)
+    _check_distillation(list(cfg.vsd.timesteps))
     if cfg.data.kind == "folder" and OmegaConf.is_missing(cfg.data, "root"):
         raise UserError("data=folder needs data.root=DIR.")
     if cfg.data.kind == "shards" and not (cfg.data.urls or cfg.data.root):
@@ -89,6 +100,15 @@ def check(cfg: Any, words: Mapping[str, str]) -> None:
     _check_ablation(cfg, words) if cfg.task == "ablation" else _check_single(cfg, words)
 
 
+def _check_distillation(timesteps: list[Any]) -> None:
+    whole = len(timesteps) == 2 and all(isinstance(each, int) for each in timesteps)
+    if not whole or not 0 <= timesteps[0] < timesteps[1] <= 1000:
+        raise UserError(
+            f"vsd.timesteps={timesteps} is wrong: the first t and one more than the last, as in "
+            "[20,980], within [0,1000]."
+        )
+
+
 def check_path(key: str, value: str) -> None:
     """Raises a :class:`UserError` with the nearest names beside it if a path does not exist."""
     path = Path(value)
@@ -107,8 +127,9 @@ def _check_single(cfg: Any, words: Mapping[str, str]) -> None:
     for key in _ABLATION_ONLY:
         if key in words and not (key == "part" and _prepares(cfg)):
             instead = {"variants": "variant=NAME", "seeds": "seed=N"}.get(key, "no such key")
+            owners = "compare_one_step" if "budget" in key else "ablation_losses or ablation_vre"
             raise UserError(
-                f"{key}= belongs to experiment=ablation_losses or ablation_vre; "
+                f"{key}= belongs to experiment={owners}; "
                 f"experiment={cfg.experiment} takes {instead}."
             )
 
@@ -118,11 +139,40 @@ def _prepares(cfg: Any) -> bool:
     return bool(cfg.part == "all" or (cfg.part == "prepare" and cfg.task == "osdface"))
 
 
+def _check_methods(cfg: Any, words: Mapping[str, str]) -> None:
+    """What a comparison of methods refuses, beside what every ablation does."""
+    if not cfg.budgets:
+        raise UserError(f"budgets= is empty: give {', '.join(BUDGETS)}, or both.")
+    for budget in cfg.budgets:
+        if budget not in BUDGETS:
+            raise unknown("budget", str(budget), BUDGETS)
+    if cfg.scale.compare.images < 1 or cfg.scale.compare.seconds <= 0:
+        raise UserError("scale.compare.images and scale.compare.seconds must be above 0.")
+    if cfg.scale.compare.validations < 1:
+        raise UserError("scale.compare.validations must be 1 at least.")
+    if cfg.part != "variant" and (key := next((k for k in ("method", "budget") if k in words), "")):
+        instead = {"method": "variants", "budget": "budgets"}[key]
+        raise UserError(f"A comparison takes a list: {instead}={words[key]}.")
+    for key in words:
+        if key == "scale.stage2.steps":
+            raise UserError(
+                "scale.stage2.steps= has no meaning here: scale.compare.images= and "
+                "scale.compare.seconds= say how long every method trains."
+            )
+        if key in _METHOD:
+            raise UserError(f"{key}= would change every method alike: choose variants=.")
+
+
 def _check_ablation(cfg: Any, words: Mapping[str, str]) -> None:
+    group = group_of(cfg.experiment)
+    if group == METHOD_GROUP:
+        _check_methods(cfg, words)
+    elif key := next((each for each in ("budget", "budgets") if each in words), ""):
+        raise UserError(f"{key}= belongs to experiment=compare_one_step.")
     jobs_of(cfg)
     if "vre_variant" in words:
         raise UserError(f"An ablation takes a list: variants={words['vre_variant']}.")
-    of_vre = group_of(cfg.experiment) == VRE_GROUP
+    of_vre = group == VRE_GROUP
     for key in words:
         # The words of the command line come after the variant and would undo it in every job.
         section, _, term = key.partition(".")
@@ -133,6 +183,8 @@ def _check_ablation(cfg: Any, words: Mapping[str, str]) -> None:
                 "ablation_vre trains every variant with the losses of full: losses.weights.TERM= "
                 f"changes their strength, {key}= nothing."
             )
+        if section == "losses" and group == METHOD_GROUP:
+            raise UserError(f"{key}= would change every method alike: choose variants=.")
         if section == "losses" and not term.startswith("weights"):
             raise UserError(
                 f"{key}= would change every variant of an ablation: choose the terms by variants= "

@@ -13,7 +13,15 @@ from omegaconf.errors import OmegaConfBaseException
 from experiments.cli.groups import CONF, GROUPS, check_option, options
 from experiments.cli.suggest import unknown
 from experiments.cli.values import to_hydra, typed_value
-from experiments.cli.variants import LOSS_GROUP, generated, group_of, variant_names
+from experiments.cli.variants import (
+    LOSS_GROUP,
+    METHOD_GROUP,
+    budgeted_name,
+    generated,
+    group_of,
+    method_and_budget,
+    variant_names,
+)
 from osdface.errors import UserError
 
 # Groups that stand under another name in the defaults list of config.yaml.
@@ -34,6 +42,7 @@ def register() -> None:
     OmegaConf.register_new_resolver(
         "sweep_seeds", lambda seeds, seed: ",".join(map(str, seeds or [seed]))
     )
+    OmegaConf.register_new_resolver("sweep_budgets", lambda budgets: ",".join(budgets))
 
 
 def variants_of(value: Any, group: str = LOSS_GROUP) -> list[str]:
@@ -44,7 +53,15 @@ def variants_of(value: Any, group: str = LOSS_GROUP) -> list[str]:
 def jobs_of(cfg: DictConfig) -> list[tuple[str, int]]:
     """Returns the ablation's jobs in the order of Hydra's sweep: (variant, seed)."""
     seeds = list(cfg.seeds or [cfg.seed])
-    variants = variants_of(cfg.variants, group_of(cfg.experiment))
+    group = group_of(cfg.experiment)
+    variants = variants_of(cfg.variants, group)
+    if group == METHOD_GROUP:
+        return [
+            (budgeted_name(method, budget), seed)
+            for method in variants
+            for seed in seeds
+            for budget in cfg.budgets
+        ]
     return [(variant, seed) for variant in variants for seed in seeds]
 
 
@@ -86,6 +103,8 @@ def compose_words(words: Mapping[str, str]) -> tuple[DictConfig, list[str]]:
     if "variant" in words and (group := group_of(words.get("experiment"))) != LOSS_GROUP:
         # One job of an ablation whose variants are in another group, by the usual word.
         words = {group if key == "variant" else key: text for key, text in words.items()}
+        if group == METHOD_GROUP:
+            words["method"], words["budget"] = method_and_budget(words["method"])
     chosen = {group: check_option(group, words[group]) for group in GROUPS if group in words}
     overrides = [f"{_SLOTS.get(group, group)}={to_hydra(name)}" for group, name in chosen.items()]
     defaults = _compose(overrides)

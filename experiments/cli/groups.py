@@ -15,6 +15,7 @@ GROUPS = (
     "launcher",
     "variant",
     "vre_variant",
+    "method",
 )
 
 

@@ -24,6 +24,7 @@ TASKS = {
     "osdface.evaluate": f"{_PIPELINES}.evaluation:evaluate_restorer",
     "ablation.prepare": f"{_PIPELINES}.stage2:prepare",
     "ablation.variant": f"{_PIPELINES}.stage2:run_variant",
+    "ablation.method": f"{_PIPELINES}.comparison:run_method",
     "ablation.report": "experiments.reporting.ablation:write_report",
 }
 

@@ -25,6 +25,7 @@ from osdface.errors import UserError
 LISTS: dict[str, type] = {
     "variants": str,
     "seeds": int,
+    "budgets": str,
     "logger.tags": str,
     "scale.stage2.lora_targets": str,
 }

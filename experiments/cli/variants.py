@@ -1,7 +1,9 @@
 """Which variants an ablation has: files in a group of ``conf``, and generated combinations.
 
 A loss ablation's are in ``conf/variant``; a generated name lists the terms that are on,
-``mse+id+gan``; MSE is always on. Those of the VRE are in ``conf/vre_variant``.
+``mse+id+gan``; MSE is always on. Those of the VRE are in ``conf/vre_variant``. The variants of a
+comparison of methods are the files of ``conf/method``; one that trains by the clock is called
+``<method>_seconds``.
 """
 
 from collections.abc import Iterable
@@ -26,7 +28,11 @@ VRE = (
     "text_prompt",
     "none",
 )
-LOSS_GROUP, VRE_GROUP = "variant", "vre_variant"
+METHODS = ("osdface", "osdface_osediff_losses", "osediff", "osediff_face")
+LOSS_GROUP, VRE_GROUP, METHOD_GROUP = "variant", "vre_variant", "method"
+_GROUPS = {"ablation_vre": VRE_GROUP, "compare_one_step": METHOD_GROUP}
+BUDGETS = ("images", "seconds")
+_BY_SECONDS = "_seconds"
 _SHORT = {"identity": "id"}
 
 
@@ -43,7 +49,25 @@ FACTORIAL_TERMS = ("id", "ea_dists", "gan", "ea_lpips")
 
 def group_of(experiment: str | None) -> str:
     """Returns the configuration group that holds an experiment's variants."""
-    return VRE_GROUP if experiment == "ablation_vre" else LOSS_GROUP
+    return _GROUPS.get(str(experiment), LOSS_GROUP)
+
+
+def budgeted_name(method: str, budget: str) -> str:
+    """Returns the name of a method's run with a budget, which is that of its folder."""
+    return method + _BY_SECONDS if budget == "seconds" else method
+
+
+def method_and_budget(name: str) -> tuple[str, str]:
+    """Returns what :func:`budgeted_name` was made of."""
+    method = name.removesuffix(_BY_SECONDS)
+    return method, BUDGETS[method != name]
+
+
+def job_name(cfg: Any) -> str:
+    """Returns the name of the variant that a job's configuration trains."""
+    if group_of(cfg.experiment) == METHOD_GROUP:
+        return budgeted_name(str(cfg.method.name), str(cfg.budget))
+    return str(cfg.variant)
 
 
 def _names(terms: Iterable[str]) -> list[str]:
@@ -93,7 +117,9 @@ def variant_names(value: Any, files: Iterable[str], group: str = LOSS_GROUP) -> 
         files: Names of the files in ``conf/<group>``.
         group: The group that holds the variants.
     """
-    lists = {"default": VRE} if group == VRE_GROUP else {"default": DEFAULT, "factorial": FACTORIAL}
+    lists = {VRE_GROUP: {"default": VRE}, METHOD_GROUP: {"default": METHODS}}.get(
+        group, {"default": DEFAULT, "factorial": FACTORIAL}
+    )
     known = [*files, *lists]
     names: list[str] = []
     for each in [value] if isinstance(value, str) else list(value or ["default"]):
@@ -104,5 +130,5 @@ def variant_names(value: Any, files: Iterable[str], group: str = LOSS_GROUP) -> 
         elif each in known:
             names.append(each)
         else:
-            raise unknown("variant", str(each), known)
+            raise unknown("method" if group == METHOD_GROUP else "variant", str(each), known)
     return list(dict.fromkeys(names))

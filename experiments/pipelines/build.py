@@ -33,6 +33,7 @@ def build_datamodule(cfg: DictConfig, batch_size: int, **changes: Any) -> FaceDa
         batch_size: Training samples a batch on one process.
         changes: Arguments of :class:`FaceDataModule` that differ from ``data.*``.
     """
+
     arguments = {
         **plain(cfg.data),
         "resolution": cfg.scale.resolution,

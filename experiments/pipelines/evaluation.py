@@ -8,6 +8,7 @@ from datamodules.faces import FaceDataModule
 from experiments.cli.ranks import is_follower
 from experiments.pipelines import stage1, stage2
 from experiments.pipelines.build import open_base, vq_config
+from experiments.pipelines.critics import CRITICS
 from experiments.pipelines.fitting import build_trainer, load_weights, seed_everything
 from experiments.pipelines.initial import started_from, trained_keys
 from experiments.pipelines.prompts import stage1_config
@@ -25,12 +26,13 @@ from osdface.paths import find_weight
 
 
 def _own_vre(cfg: DictConfig, checkpoint: Path, base: DiffusionBase) -> DictConfig:
-    """Returns the config with the VRE that the weights were trained with, and no discriminator."""
+    """Returns the config with the VRE that the weights were trained with, and no critic."""
     cfg = stage1_config(cfg if checkpoint.is_dir() else started_from(cfg))
-    changes = OmegaConf.create({"losses": {"gan": 0.0}})
+    losses = {term: 0.0 for term in CRITICS}
+    changes = OmegaConf.create({"losses": losses})
     if checkpoint.is_dir():
         # An export or released files bring their own, and decide which layers have LoRA.
-        changes = OmegaConf.create({"losses": {"gan": 0.0}, **trained_keys(checkpoint)})
+        changes = OmegaConf.create({"losses": losses, **trained_keys(checkpoint)})
     elif cfg.vre.checkpoint is None and not cfg.vre.random and cfg.vre.kind in VISUAL_KINDS:
         found = cached_vre(cfg, base.fingerprint)
         if found is None:

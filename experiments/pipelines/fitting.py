@@ -219,7 +219,8 @@ def fit(
         callbacks.insert(0, averages)
     last = find_last(run_dir)
     state = torch.load(last, map_location="cpu", weights_only=True) if last else {}
-    trained = int(state.get("generator_step", 0)) >= module.max_steps
+    seconds = float(state.get("training_seconds", 0.0))
+    trained = module.settings.is_spent(int(state.get("generator_step", 0)), seconds)
     unvalidated = bool(state.get(VALIDATION_DUE))
     trainer = build_trainer(
         cfg,

@@ -8,7 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 from experiments.pipelines.build import plain
 from experiments.pipelines.prompts import prompt_of_export
 from osdface.checkpoints.export import read_config
-from osdface.checkpoints.initial import is_export, lora_options, vre_source
+from osdface.checkpoints.initial import adaptation_keys, is_export, vre_source
 from osdface.errors import UserError
 from osdface.paths import find_weight
 
@@ -40,9 +40,7 @@ def trained_keys(folder: Path) -> dict[str, Any]:
     vre: dict[str, Any] = {"kind": "distinct", "dictionary": "lq", "checkpoint": source}
     if is_export(folder):
         timestep, vre = read_config(folder, "osdface")["timestep"], prompt_of_export(folder)
-    lora = lora_options(folder)
-    stage2 = {f"lora_{name}": lora[name] for name in ("rank", "alpha", "targets")}
-    return {"vre": vre, "scale": {"stage2": stage2 | {"timestep": timestep}}}
+    return {"vre": vre, "scale": {"stage2": adaptation_keys(folder) | {"timestep": timestep}}}
 
 
 def started_from(cfg: DictConfig) -> DictConfig:
@@ -65,6 +63,18 @@ def started_from(cfg: DictConfig) -> DictConfig:
             raise UserError(
                 f"init_from={folder} was trained with {key}={shown}, the run at hand has {found}: "
                 f"set {key}={shown}."
+            )
+    for name, further, nothing in (
+        ("lora_vae_targets", "all", "null"),
+        ("trained_layers", "[unet.conv_in]", "[]"),
+    ):
+        own, found = bool(stage2[name]), bool(plain(cfg.scale.stage2[name]))
+        if own != found:
+            raise UserError(
+                f"init_from={folder} was trained {'with' if own else 'without'} "
+                f"scale.stage2.{name}=, the run at hand {'with' if found else 'without'}: take the "
+                f"method= it was trained with, or set scale.stage2.{name}="
+                f"{further if own else nothing}."
             )
     if cfg.vre.random or cfg.vre.checkpoint not in (None, vre["checkpoint"]):
         raise UserError(

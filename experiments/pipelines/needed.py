@@ -8,12 +8,15 @@ from experiments.cli.compose import variants_of
 from experiments.cli.groups import CONF
 from experiments.cli.variants import LOSS_GROUP, generated, group_of
 from experiments.pipelines.build import loss_weights
+from experiments.pipelines.methods import compares_methods, method_configs
 from osdface.networks.identity import find_identity
 from osdface.networks.perceptual import find_trunk
 
 
 def active_terms(cfg: DictConfig) -> set[str]:
-    """Returns the loss terms that the run uses; of a loss ablation those of all its variants."""
+    """Returns the loss terms that the run uses; of an ablation those of all its variants."""
+    if compares_methods(cfg):
+        return {term for own in method_configs(cfg) for term in loss_weights(own)}
     if cfg.task != "ablation" or group_of(cfg.experiment) != LOSS_GROUP:
         return set(loss_weights(cfg))
     combinations = generated()

@@ -5,24 +5,27 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
-from torch import Tensor
 
 from experiments.cli.groups import CONF
 from experiments.cli.variants import VRE_GROUP, group_of
-from experiments.pipelines.build import base_folder, plain, vq_config
+from experiments.pipelines.build import plain, vq_config
+from experiments.pipelines.methods import compares_methods, method_configs
+from experiments.pipelines.needed import active_terms
 from experiments.pipelines.stage1_cache import ensure_vre
 from experiments.pipelines.stage1_parts import dictionary_file, find_dictionary
+from experiments.pipelines.texts import (
+    negative_prompt,
+    open_captions,
+    tell_stand_in,
+    text_prompt,
+)
 from osdface.checkpoints.export import PROMPT_FILE, load_tensors, load_vre, read_config
 from osdface.checkpoints.released import RELEASED_INPUT_RANGE, load_released_dictionary
 from osdface.errors import UserError
 from osdface.networks.autoencoder import VQConfig
 from osdface.networks.base import DiffusionBase, state_fingerprint
-from osdface.networks.caption import null_caption
 from osdface.networks.embedder import VisualRepresentationEmbedder
-from osdface.networks.prompts import VISUAL_KINDS
-from osdface.paths import find_weight
-
-CAPTION = "caption/caption.safetensors"
+from osdface.networks.prompts import TEXT_KINDS, VISUAL_KINDS
 
 
 def stage1_config(cfg: DictConfig) -> DictConfig:
@@ -39,7 +42,12 @@ def stage1_config(cfg: DictConfig) -> DictConfig:
 
 
 def _variants(cfg: DictConfig) -> list[DictConfig]:
-    """The configuration itself and, of a VRE ablation, that of each variant."""
+    """The configuration itself and, of a VRE ablation, that of each variant.
+
+    Of a comparison of methods theirs alone: if none has a VRE, none is made.
+    """
+    if compares_methods(cfg):
+        return method_configs(cfg)
     found = [cfg]
     if cfg.task == "ablation" and group_of(cfg.experiment) == VRE_GROUP:
         for name in cfg.variants:
@@ -101,29 +109,6 @@ def build_embedder(cfg: DictConfig, base_fingerprint: str) -> VisualRepresentati
     return embedder
 
 
-def text_prompt(cfg: DictConfig, prompt_dim: int) -> Tensor:
-    """Returns the fixed prompt (rows, prompt_dim) of ``vre.text_prompt``, or the null caption.
-
-    A base that was pretrained on captions brings its own embedding of an empty one.
-    """
-    if cfg.vre.text_prompt is None:
-        caption = None if cfg.base.random else base_folder(cfg) / CAPTION
-        if caption is None or not caption.is_file():
-            raise UserError(
-                "This base has no caption of its own: vre.kind=text_prompt needs "
-                f"vre.text_prompt=FILE, safetensors with prompt (rows, {prompt_dim})."
-            )
-        return null_caption(load_tensors(caption)).float()
-    path = find_weight(str(cfg.vre.text_prompt), cfg.weights_dir)
-    prompt = load_tensors(path).get("prompt")
-    if prompt is not None and prompt.ndim == 3 and len(prompt) == 1:
-        prompt = prompt[0]  # a batch of one, as text encoders give it
-    if prompt is None or prompt.ndim != 2 or prompt.shape[1] != prompt_dim:
-        found = "no tensor prompt" if prompt is None else f"prompt of shape {tuple(prompt.shape)}"
-        raise UserError(f"{path} has {found}: this base needs prompt (rows, {prompt_dim}).")
-    return prompt.float()
-
-
 def prompt_inputs(cfg: DictConfig, base: DiffusionBase) -> dict[str, Any]:
     """Returns what ``build_prompt_source`` takes, its frozen parts read or made."""
     kind = cfg.vre.kind
@@ -134,9 +119,28 @@ def prompt_inputs(cfg: DictConfig, base: DiffusionBase) -> dict[str, Any]:
     }
     if kind in VISUAL_KINDS:
         inputs["embedder"] = build_embedder(cfg, base.fingerprint)
-    if kind == "text_prompt":
+    if kind in TEXT_KINDS:
         inputs["text"] = text_prompt(cfg, base.prompt_dim)
+    if kind == "captions":
+        inputs["captions"] = open_captions(cfg)
     return inputs
+
+
+def check_prompts(cfg: DictConfig, prompt_dim: int) -> None:
+    """Reads what the prompts need, and says where something stands in for a text encoder.
+
+    Raises:
+        UserError: Something is missing or does not fit the base.
+    """
+    if cfg.vre.kind in TEXT_KINDS:
+        text_prompt(cfg, prompt_dim)
+        tell_stand_in(cfg)
+    if cfg.vre.kind == "captions":
+        open_captions(cfg)
+    elif cfg.vre.captions is not None:
+        raise UserError(f"vre.captions= needs vre.kind=captions, not {cfg.vre.kind}.")
+    if "vsd" in active_terms(cfg):
+        negative_prompt(cfg, prompt_dim)
 
 
 def prompt_of_export(folder: Path) -> dict[str, Any]:
@@ -144,7 +148,7 @@ def prompt_of_export(folder: Path) -> dict[str, Any]:
     facts = read_config(folder, "osdface")
     kind = facts["prompt"].get("kind", "distinct")
     found = {"kind": kind, "checkpoint": str(folder), "dictionary": facts.get("dictionary", "lq")}
-    return found | ({"text_prompt": str(folder / PROMPT_FILE)} if kind == "text_prompt" else {})
+    return found | ({"text_prompt": str(folder / PROMPT_FILE)} if kind in TEXT_KINDS else {})
 
 
 def prompt_fingerprints(source: Any) -> dict[str, str]:

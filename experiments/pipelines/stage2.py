@@ -1,12 +1,13 @@
 """Stage 2: one restorer, or the variants of an ablation, on a shared stage 1."""
 
 from pathlib import Path
-from typing import Any
 
 from omegaconf import DictConfig
 
 from callbacks import AccuracyBounds
 from datamodules.faces import FaceDataModule
+from experiments.cli.variants import job_name
+from experiments.pipelines.budget import budgeted, seconds_allowed
 from experiments.pipelines.build import (
     base_folder,
     build_datamodule,
@@ -16,48 +17,57 @@ from experiments.pipelines.build import (
     open_base,
     plain,
 )
+from experiments.pipelines.critics import build_critics, image_weights
 from experiments.pipelines.fitting import FitSettings, fit, seed_everything
 from experiments.pipelines.initial import initial_folder, started_from
+from experiments.pipelines.methods import method_configs
 from experiments.pipelines.needed import check_weights
 from experiments.pipelines.prompts import (
+    check_prompts,
     ensure_vres,
     prompt_fingerprints,
     prompt_inputs,
-    text_prompt,
 )
 from experiments.pipelines.references import write_references
-from lightning_modules.distillation import GANSettings, OneStepDistillationModule
+from lightning_modules.distillation import OneStepDistillationModule
 from lightning_modules.stepped import StepSettings
 from osdface.checkpoints.export import save_restorer
 from osdface.checkpoints.initial import load_initial
 from osdface.errors import UserError
 from osdface.files import atomic_folder
+from osdface.networks.adaptation import Adaptation, adapt, encoder_targets, layer_state
 from osdface.networks.base import DiffusionBase
-from osdface.networks.discriminators import build_latent_discriminator
 from osdface.networks.efficiency import Efficiency, apply_efficiency
 from osdface.networks.generator import OneStepGenerator
-from osdface.networks.lora import DEFAULT_TARGETS, add_lora
+from osdface.networks.latents import LatentCodec
+from osdface.networks.lora import DEFAULT_TARGETS
 from osdface.networks.prompts import build_prompt_source
 
 EXPORT = "export"
 
 
-def _lora(cfg: DictConfig) -> dict[str, Any]:
+def adaptation(cfg: DictConfig, codec: LatentCodec) -> Adaptation:
+    """Returns which layers of the base are trained."""
     chosen = cfg.scale.stage2
-    targets = plain(chosen.lora_targets) or list(DEFAULT_TARGETS)
-    return {"rank": chosen.lora_rank, "alpha": chosen.lora_alpha, "targets": targets}
+    sizes = {"rank": chosen.lora_rank, "alpha": chosen.lora_alpha}
+    of_vae = plain(chosen.lora_vae_targets)
+    return Adaptation(
+        {**sizes, "targets": plain(chosen.lora_targets) or list(DEFAULT_TARGETS)},
+        {**sizes, "targets": encoder_targets(codec, of_vae)} if of_vae else {},
+        tuple(plain(chosen.trained_layers)),
+    )
 
 
 def build_generator(cfg: DictConfig, base: DiffusionBase) -> OneStepGenerator:
     """Builds the generator with fresh LoRA and a fresh prompt source on a frozen base.
 
-    A discriminator that shares the base's weights must be built before.
+    A critic that shares the base's weights must be built before.
     """
     inputs = prompt_inputs(cfg, base)
     # Again, since a VRE draws weights before it reads its own: LoRA and convolutions start alike
     # with every prompt.
     seed_everything(cfg)
-    add_lora(base.unet, **_lora(cfg))
+    adapt(base, adaptation(cfg, base.codec))
     source = build_prompt_source(prompt_dim=base.prompt_dim, **inputs)
     return OneStepGenerator(base, source, cfg.scale.stage2.timestep)
 
@@ -80,20 +90,8 @@ def build_module(cfg: DictConfig, base: DiffusionBase) -> OneStepDistillationMod
     """Builds the stage-2 module with the variant's losses; weights depend on ``seed`` alone."""
     chosen = cfg.scale.stage2
     weights = loss_weights(cfg)
-    gan = GANSettings(weights.pop("gan", 0.0), chosen.discriminator_learning_rate, chosen.gan_kind)
-    seed_everything(cfg)
-    discriminator = None
-    if gan.weight:
-        discriminator = build_latent_discriminator(
-            chosen.discriminator,
-            base.unet,
-            chosen.lora_rank,
-            chosen.lora_alpha,
-            chosen.discriminator_head,
-            chosen.discriminator_filters,
-            chosen.discriminator_layers,
-        )
-    # Again, so that the generator starts alike with and without a discriminator.
+    critics = build_critics(cfg, base, weights)
+    # Again, so that the generator starts alike with and without critics.
     seed_everything(cfg)
     generator = build_generator(cfg, base)
     settings = StepSettings(
@@ -104,14 +102,15 @@ def build_module(cfg: DictConfig, base: DiffusionBase) -> OneStepDistillationMod
         chosen.clip,
         chosen.accumulate,
         chosen.max_skipped,
+        chosen.weight_decay,
+        seconds_allowed(cfg),
     )
     module = OneStepDistillationModule(
         generator,
-        build_losses(cfg, weights),
+        build_losses(cfg, image_weights(weights)),
         build_metrics(cfg),
         settings,
-        discriminator,
-        gan,
+        critics,
         int(cfg.seed),
         chosen.samples,
         chosen.sample_latent,
@@ -124,6 +123,7 @@ def build_module(cfg: DictConfig, base: DiffusionBase) -> OneStepDistillationMod
         module.losses,
         module.discriminator,
         keep_graph=bool(chosen.log_gradients_every),
+        regulariser=module.regulariser,
     )
     prompt = prompt_fingerprints(generator.prompt_source)
     module.fingerprints = {"base": base.fingerprint} | prompt
@@ -138,14 +138,14 @@ def build_data(cfg: DictConfig) -> FaceDataModule:
 
 def run_variant(cfg: DictConfig, run_dir: Path) -> dict[str, float]:
     """Trains one variant and writes its export; returns the last validation's figures."""
-    cfg = started_from(cfg)
-    chosen = cfg.scale.stage2
+    cfg = budgeted(started_from(cfg))
+    chosen, name = cfg.scale.stage2, job_name(cfg)
     base = open_base(cfg)
     module = build_module(cfg, base)
     if (start := initial_folder(cfg)) is not None:
         load_initial(start, module.generator, base.fingerprint)
     settings = FitSettings(
-        label=cfg.variant if cfg.seeds is None else f"{cfg.variant} seed {cfg.seed}",
+        label=name if cfg.seeds is None else f"{name} seed {cfg.seed}",
         job_type="stage2",
         val_every=min(chosen.val_every, chosen.steps),
         log_every=chosen.log_every,
@@ -161,8 +161,10 @@ def run_variant(cfg: DictConfig, run_dir: Path) -> dict[str, float]:
         identity = {"path": str(cfg.base.path), "fingerprint": base.fingerprint}
         facts = {"scale": cfg.scale.name, "resolution": cfg.scale.resolution, "figures": figures}
         facts["dictionary"] = cfg.vre.dictionary
+        facts["method"] = cfg.method.name
+        trained = adaptation(cfg, base.codec)
         with atomic_folder(export) as temporary:
-            save_restorer(temporary, module.generator, _lora(cfg), identity, facts)
+            save_restorer(temporary, module.generator, trained, identity, facts)
     return figures
 
 
@@ -174,8 +176,9 @@ def prepare(cfg: DictConfig, output_dir: Path) -> None:
     check_weights(cfg)
     base = open_base(cfg)
     build_metrics(cfg)
-    if cfg.vre.kind == "text_prompt":
-        text_prompt(cfg, base.prompt_dim)
+    for own in method_configs(cfg):
+        check_prompts(own, base.prompt_dim)
+        layer_state(base.unet, adaptation(own, base.codec).trained_layers)
     data = build_data(cfg)
     data.prepare_data()
     data.setup()
@@ -192,8 +195,6 @@ def run(cfg: DictConfig, output_dir: Path) -> dict[str, float]:
     if not cfg.base.random:
         base_folder(cfg)
     started_from(cfg)
-    weights = loss_weights(cfg)
-    weights.pop("gan", None)
-    build_losses(cfg, weights)
+    build_losses(cfg, image_weights(loss_weights(cfg)))
     prepare(cfg, output_dir)
     return run_variant(cfg, output_dir)

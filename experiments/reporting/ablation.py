@@ -4,7 +4,17 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
+from experiments.cli.variants import method_and_budget
+from experiments.reporting.budget_curves import budget_curves
 from experiments.reporting.charts import ablation_chart, curves_chart
+from experiments.reporting.comparison import (
+    comparison_tables,
+    cost_rows,
+    costs_csv,
+    costs_markdown,
+    is_of_methods,
+    spent,
+)
 from experiments.reporting.grids import comparison_grid
 from experiments.reporting.page import write_page
 from experiments.reporting.published import published_markdown
@@ -22,6 +32,7 @@ from experiments.reporting.variants import is_of_vre, variant_notes
 from osdface.errors import UserError
 from osdface.files import write_text
 
+BUDGET_COLUMNS = ("budget", "images", "training_seconds")
 COLUMNS = ("variant", "status", *(m.name for m in METRICS), "steps", "seconds", "seeds", "reason")
 
 
@@ -31,8 +42,8 @@ def write_report(output_dir: str | Path, order: Sequence[str] | None = None) -> 
     Reads nothing but ``output_dir`` and works with any subset of finished variants. ``order``:
     the variants' order, by default that of ``output_dir/config.yaml``. Files: ``ablation.csv``,
     ``ablation.md``, ``ablation.png``, ``curves.png``, ``comparison.png``, ``published.md`` (of
-    the losses only), ``summary.md``, ``report.html``; a picture without anything to show is not
-    written.
+    the losses only), ``complexity.md`` and ``.csv`` (of methods only), ``summary.md``,
+    ``report.html``; a picture without anything to show is not written.
     """
     output_dir = Path(output_dir)
     if not output_dir.is_dir():
@@ -40,19 +51,27 @@ def write_report(output_dir: str | Path, order: Sequence[str] | None = None) -> 
     references = read_references(output_dir)
     variants = read_variants(output_dir, order)
     rows = [*references, *variants]
-    write_text(output_dir / "ablation.csv", ablation_csv(rows))
-    table = ablation_table(references, variants)
+    of_methods = is_of_methods(output_dir)
+    write_text(output_dir / "ablation.csv", ablation_csv(rows, of_methods))
+    if of_methods:
+        table = comparison_tables(output_dir, references, variants, ablation_table)
+        write_costs(output_dir, variants)
+    else:
+        table = ablation_table(references, variants)
     notes = specification_notes(output_dir)
-    text = f"# Ablation\n\n{notes}{table}{legend(variants)}"
+    title = "Comparison of one-step methods" if of_methods else "Ablation"
+    text = f"# {title}\n\n{notes}{table}{legend(variants)}"
     write_text(output_dir / "ablation.md", text + variant_notes(output_dir, variants))
-    published = not is_of_vre(output_dir)  # no figures of its VRE's variants are published
+    # No figures of a VRE's variants are published; those of methods stand beside their costs.
+    published = not (of_methods or is_of_vre(output_dir))
     if published:
         write_text(output_dir / "published.md", published_markdown())
     if rows:
         ablation_chart(output_dir / "ablation.png", variants, references)
     pictures = [output_dir / "ablation.png"] if rows else []
+    draw_curves = budget_curves if of_methods else curves_chart
     for name, drawn in (
-        ("curves.png", curves_chart(output_dir / "curves.png", variants)),
+        ("curves.png", draw_curves(output_dir / "curves.png", variants)),
         ("comparison.png", comparison_grid(output_dir / "comparison.png", output_dir, variants)),
     ):
         pictures += [output_dir / name] if drawn else []
@@ -61,6 +80,13 @@ def write_report(output_dir: str | Path, order: Sequence[str] | None = None) -> 
     write_text(output_dir / "summary.md", text)
     write_page(output_dir, is_ablation=True)
     return [row.name for row in variants if row.failed]
+
+
+def write_costs(output_dir: Path, variants: Sequence[Row]) -> None:
+    """Writes what the restorer of each method costs, where a run is finished."""
+    if rows := cost_rows(variants):
+        write_text(output_dir / "complexity.md", costs_markdown(rows))
+        write_text(output_dir / "complexity.csv", costs_csv(rows))
 
 
 def csv_row(row: Row, with_std: bool) -> dict[str, object]:
@@ -82,11 +108,24 @@ def _rounded(value: float | None) -> float | None:
     return value if value is None else round(value, 6)
 
 
-def ablation_csv(rows: Sequence[Row]) -> str:
-    """Returns ``ablation.csv``; ``<metric>_std`` columns stand last, if a row has several seeds."""
+def _budget_cells(row: Row) -> dict[str, object]:
+    if row.reference is not None:
+        return {}
+    own = spent(row)
+    name = {"budget": method_and_budget(row.name)[1]}
+    return name | {key: _rounded(own[key]) for key in BUDGET_COLUMNS[1:]}
+
+
+def ablation_csv(rows: Sequence[Row], of_methods: bool = False) -> str:
+    """Returns ``ablation.csv``; ``<metric>_std`` columns stand last, if a row has several seeds.
+
+    Of methods it has columns for the budget and what of it was spent.
+    """
     with_std = any(len(row.finished) > 1 for row in rows)
-    columns = [*COLUMNS, *(f"{m.name}_std" for m in METRICS if with_std)]
-    return csv_text(columns, [csv_row(row, with_std) for row in rows])
+    columns = [*COLUMNS, *(BUDGET_COLUMNS if of_methods else ())]
+    columns += [f"{m.name}_std" for m in METRICS if with_std]
+    cells = [csv_row(row, with_std) | (_budget_cells(row) if of_methods else {}) for row in rows]
+    return csv_text(columns, cells)
 
 
 def ablation_table(references: Sequence[Row], variants: Sequence[Row]) -> str:

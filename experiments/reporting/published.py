@@ -1,4 +1,4 @@
-"""The paper's own loss ablation, kept apart from ours."""
+"""The paper's own tables: the loss ablation, kept apart from ours, and what methods cost."""
 
 import csv
 from pathlib import Path
@@ -6,6 +6,14 @@ from pathlib import Path
 from experiments.reporting.tables import markdown_table
 
 TABLE = Path(__file__).parent / "published" / "ablation_losses.csv"
+COMPLEXITY = Path(__file__).parent / "published" / "complexity.csv"
+# Name of a method in conf/method -> of its row in the paper's table of costs.
+COMPLEXITY_ROWS = {
+    "osdface": "OSDFace",
+    "osdface_osediff_losses": "OSDFace",
+    "osediff": "OSEDiff",
+    "osediff_face": "OSEDiff",
+}
 COLUMNS = (
     ("clipiqa", "CLIP-IQA ↑"),
     ("maniqa", "MANIQA ↑"),
@@ -38,3 +46,9 @@ def published_markdown() -> str:
     """Returns ``published.md``: the published rows by number, never beside ours."""
     lines = [[row["row"], *(row[key] for key, _ in COLUMNS)] for row in published_rows()]
     return TEXT + markdown_table(["row", *(label for _, label in COLUMNS)], lines)
+
+
+def complexity_rows() -> dict[str, dict[str, str]]:
+    """Returns the paper's table of costs by the names of its methods, figures as text."""
+    with open(COMPLEXITY, newline="", encoding="utf-8") as file:
+        return {row["method"]: row for row in csv.DictReader(file)}

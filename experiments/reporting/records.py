@@ -9,7 +9,13 @@ from typing import Any
 
 import yaml
 
-from experiments.cli.variants import group_of, variant_names
+from experiments.cli.variants import (
+    BUDGETS,
+    METHOD_GROUP,
+    budgeted_name,
+    group_of,
+    variant_names,
+)
 from osdface.errors import UserError
 from osdface.files import read_json
 from osdface.run_folder import read_status
@@ -165,10 +171,15 @@ def configured_variants(output_dir: Path) -> list[str]:
     except (OSError, AttributeError, TypeError, yaml.YAMLError):
         return []
     names = [name.strip() for name in names]
+    group = group_of(config.get("experiment"))
     try:  # "default" and "factorial" stand for lists
-        return variant_names(names, names, group_of(config.get("experiment"))) if names else []
+        names = variant_names(names, names, group) if names else []
     except UserError:
         return names
+    if group == METHOD_GROUP:
+        budgets = config.get("budgets") or BUDGETS
+        return [budgeted_name(name, budget) for budget in budgets for name in names]
+    return names
 
 
 def read_variants(output_dir: str | Path, order: Sequence[str] | None = None) -> list[Row]:

@@ -62,7 +62,7 @@ def summary_markdown(
     reasons = [f"- `{row.name}`: {row.reason}" for row in variants if row.reason]
     if reasons:
         parts.append("## Not finished\n\n" + "\n".join(reasons) + "\n")
-    whole = ("full", "distinct")  # the method as published
+    whole = ("full", "distinct", "osdface")  # the method as published
     shown = next((row for row in variants if row.name in whole and row.finished), None)
     shown = shown or next((row for row in variants if row.finished), None)
     if shown and references:

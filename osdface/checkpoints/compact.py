@@ -7,9 +7,11 @@ import torch
 
 from osdface.checkpoints.export import (
     CONVS_FILE,
+    LAYERS_FILE,
     LORA_FILE,
     PROMPT_FILE,
     REFERENCE_VERSION,
+    VAE_LORA_FILE,
     VRE_FILE,
     load_tensors,
     load_vre,
@@ -38,7 +40,8 @@ def compact_restorer(
     facts = read_json(source / "config.json")
     read_config(source, "osdface")
     with atomic_folder(target) as temporary:
-        changes = {"format_version": REFERENCE_VERSION, "vre": vre}
+        version = max(REFERENCE_VERSION, int(facts["format_version"]))
+        changes = {"format_version": version, "vre": vre}
         changes |= {"made_by": made_by} if made_by else {}
         write_json(temporary / "config.json", facts | changes)
         own, named = load_tensors(source / VRE_FILE), load_vre(temporary).state_dict()
@@ -47,6 +50,6 @@ def compact_restorer(
         lora = load_tensors(source / LORA_FILE)
         halves = {key: value.half() for key, value in lora.items()}
         save_lora(temporary / LORA_FILE, halves, facts["lora"])
-        for name in (CONVS_FILE, PROMPT_FILE):
+        for name in (CONVS_FILE, PROMPT_FILE, VAE_LORA_FILE, LAYERS_FILE):
             if (source / name).is_file():
                 shutil.copyfile(source / name, temporary / name)

@@ -24,7 +24,6 @@ from osdface.files import atomic_folder
 from osdface.networks.autoencoder import VQAutoencoder
 from osdface.networks.embedder import VisualRepresentationEmbedder
 from osdface.networks.generator import OneStepGenerator
-from osdface.networks.lora import add_lora, load_lora_state
 
 RELEASED_TIMESTEP = 399  # R
 
@@ -81,6 +80,11 @@ def write_released(
             f"The released files mean t = {RELEASED_TIMESTEP}; this one was trained with t = "
             f"{parts.timestep}: keep its export folder."
         )
+    if further := parts.adaptation.further:
+        raise UserError(
+            "The released files hold a LoRA of the UNet alone; this one was trained with "
+            f"{' and '.join(further)} too: keep its export folder."
+        )
     options = parts.lora_options | {"alpha": RELEASED_ALPHA}
     lora = with_alpha(parts.lora, float(parts.lora_options["alpha"]), RELEASED_ALPHA)
     whole = None
@@ -124,12 +128,11 @@ def write_export(
     """
     with torch.random.fork_rng(devices=[]):
         found, place = open_base(parts, base, weights_dir)
-        check_prompt(parts.prompt_source, found)
-        add_lora(found.unet, **parts.lora_options)
-    load_lora_state(found.unet, parts.lora)
+    check_prompt(parts.prompt_source, found)
+    parts.put_into(found)
     side = parts.resolution or found.unet.config.sample_size * found.codec.downsampling
     generator = OneStepGenerator(found, parts.prompt_source, parts.timestep)
     identity = {"path": place, "fingerprint": found.fingerprint}
     with atomic_folder(folder) as temporary:
         facts = {"resolution": int(side), "dictionary": "lq"}
-        save_restorer(temporary, generator, parts.lora_options, identity, facts)
+        save_restorer(temporary, generator, parts.adaptation, identity, facts)

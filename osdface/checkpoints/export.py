@@ -4,6 +4,9 @@
 ``prompt_convs.safetensors`` and ``pytorch_lora_weights.safetensors`` (pipeline form). Variants of
 the prompt have ``prompt.safetensors`` in place of the convolutions; not all of them have a VRE.
 
+Format version 4 has, beside a UNet's LoRA, ``vae_lora_weights.safetensors`` of the VAE encoder or
+``trained_layers.safetensors`` of layers that were trained whole, or both.
+
 Format version 2 may name another folder's VRE in place of a copy, such as ``"vre": "shipped:vre"``.
 
 Here is stage 2's; what both kinds share is in :mod:`osdface.checkpoints.folder`, stage 1's in
@@ -14,14 +17,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from osdface.checkpoints.folder import (
+    ADAPTED_VERSION,
     CONVS_FILE,
     FORMAT_VERSION,
+    LAYERS_FILE,
     LORA_FILE,
     PROMPT_FILE,
     REFERENCE_VERSION,
+    VAE_LORA_FILE,
     VRE_FILE,
     load_tensors,
     read_config,
@@ -31,10 +37,17 @@ from osdface.checkpoints.lora_file import save_lora
 from osdface.checkpoints.vre_export import load_vre, save_dictionary, save_vre
 from osdface.errors import UserError
 from osdface.files import write_json
+from osdface.networks.adaptation import (
+    Adaptation,
+    encoder_lora_state,
+    layer_state,
+    load_trained,
+)
 from osdface.networks.generator import OneStepGenerator
-from osdface.networks.lora import load_lora_state, lora_state
+from osdface.networks.lora import lora_state
 from osdface.networks.prompts import (
     KINDS,
+    TEXT_KINDS,
     VISUAL_KINDS,
     build_prompt_source,
     own_state,
@@ -74,25 +87,54 @@ def check_base(folder: str | Path, fingerprint: str) -> None:
 def save_restorer(
     folder: str | Path,
     generator: OneStepGenerator,
-    lora: dict[str, Any],
+    trained: Adaptation | dict[str, Any],
     base: dict[str, Any],
     extra: dict[str, Any] | None = None,
 ) -> None:
-    """Writes a stage-2 export of an OSDFace generator.
+    """Writes a stage-2 export of a one-step generator.
 
     Args:
         folder: Target, created.
         generator: Trained generator with any prompt source.
-        lora: ``{"rank", "alpha", "targets"}``.
+        trained: What of the base is trained; ``{"rank", "alpha", "targets"}`` for a LoRA alone.
         base: ``{"path", "fingerprint"}`` of the base, which is not copied.
         extra: Further facts for config.json.
     """
     folder = Path(folder)
-    facts = {"format_version": FORMAT_VERSION, "kind": "osdface"}
+    trained = trained if isinstance(trained, Adaptation) else Adaptation(trained)
+    version = ADAPTED_VERSION if trained.further else FORMAT_VERSION
+    facts = {"format_version": version, "kind": "osdface"}
     facts |= save_prompt_source(folder, generator)
-    save_lora(folder / LORA_FILE, lora_state(generator.unet), lora)
-    facts |= {"timestep": generator.timestep, "lora": lora, "base": base}
+    save_lora(folder / LORA_FILE, lora_state(generator.unet), trained.lora)
+    if trained.lora_vae:
+        save_tensors(encoder_lora_state(generator.codec), folder / VAE_LORA_FILE)
+    if trained.trained_layers:
+        layers = layer_state(generator.unet, trained.trained_layers)
+        save_tensors(layers, folder / LAYERS_FILE)
+    facts |= {"timestep": generator.timestep, "lora": trained.lora, "base": base} | trained.further
     write_json(folder / "config.json", facts | (extra or {}))
+
+
+def read_adaptation(folder: str | Path) -> tuple[Adaptation, dict[str, dict[str, Tensor]]]:
+    """Reads what a stage-2 export trained of its base.
+
+    Returns:
+        Which layers, and their tensors as arguments of
+        :func:`osdface.networks.adaptation.load_trained`.
+
+    Raises:
+        UserError: The folder is of another kind, or a file is missing.
+    """
+    folder = Path(folder)
+    facts = read_config(folder, "osdface")
+    layers = tuple(facts.get("trained_layers", ()))
+    trained = Adaptation(dict(facts["lora"]), dict(facts.get("lora_vae", {})), layers)
+    tensors = {
+        "lora": load_tensors(folder / LORA_FILE),
+        "lora_vae": load_tensors(folder / VAE_LORA_FILE) if trained.lora_vae else {},
+        "layers": load_tensors(folder / LAYERS_FILE) if layers else {},
+    }
+    return trained, tensors
 
 
 def save_prompt_source(folder: Path, generator: OneStepGenerator) -> dict[str, Any]:
@@ -134,7 +176,7 @@ def load_prompt_source(folder: str | Path) -> nn.Module:
     count = facts.pop("count")
     if kind in VISUAL_KINDS:
         facts["embedder"] = load_vre(folder, count)
-    elif kind == "text_prompt":
+    elif kind in TEXT_KINDS:
         facts["text"] = torch.zeros(count, facts["prompt_dim"])
     if "prompt_dim" not in facts and "convs.conv2.bias" in state:
         facts["prompt_dim"] = len(state["convs.conv2.bias"])  # exports of before
@@ -169,7 +211,7 @@ def load_restorer(folder: str | Path, generator: OneStepGenerator) -> OneStepGen
     for key in sorted(own.keys() | state.keys()):
         if key not in own or key not in state or own[key].shape != state[key].shape:
             raise UserError(f"{folder}: tensor {key!r} of the prompt is missing or does not fit.")
-    load_lora_state(generator.unet, load_tensors(Path(folder) / LORA_FILE))
+    load_trained(generator.unet, generator.codec, **read_adaptation(folder)[1])
     source.load_state_dict(state)
     if hasattr(source, "embedder"):
         source.embedder.input_range = loaded.embedder.input_range

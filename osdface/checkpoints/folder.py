@@ -14,12 +14,15 @@ from osdface.paths import find_weight
 FORMAT_VERSION = 1
 REFERENCE_VERSION = 2  # written only where the VRE is a reference, so that 1 is read everywhere
 MERGED_VERSION = 3  # whole pipelines: merged into a base of their own, or a graph
+ADAPTED_VERSION = 4  # more of the base is trained than its UNet's LoRA
 MERGED = "merged"
 GRAPHS = {"onnx": "onnxruntime", "torch_export": "torch.export"}  # kinds, and what runs them
 VRE_FILE = "vre.safetensors"
 CONVS_FILE = "prompt_convs.safetensors"
 PROMPT_FILE = "prompt.safetensors"
 LORA_FILE = "pytorch_lora_weights.safetensors"
+VAE_LORA_FILE = "vae_lora_weights.safetensors"
+LAYERS_FILE = "trained_layers.safetensors"
 
 
 def save_tensors(state: dict[str, Tensor], path: Path) -> None:
@@ -58,9 +61,9 @@ def read_config(folder: str | Path, kind: str | None = None) -> dict[str, Any]:
         version = int(config["format_version"])
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path} is no export configuration: it has no format_version.") from error
-    if version > MERGED_VERSION:
+    if version > ADAPTED_VERSION:
         raise UserError(
-            f"{path} has format version {version}, this osdface reads up to {MERGED_VERSION}: "
+            f"{path} has format version {version}, this osdface reads up to {ADAPTED_VERSION}: "
             "update osdface."
         )
     if kind is not None:

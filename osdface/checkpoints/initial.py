@@ -48,6 +48,18 @@ def lora_options(folder: Path) -> dict[str, Any]:
     return read_lora(folder / LORA_FILE)[1]
 
 
+def adaptation_keys(folder: Path) -> dict[str, Any]:
+    """Returns the keys of ``scale.stage2`` that say which layers of the base are trained."""
+    lora = lora_options(folder)
+    found: dict[str, Any] = {f"lora_{name}": lora[name] for name in ("rank", "alpha", "targets")}
+    facts = read_config(folder, "osdface") if is_export(folder) else {}
+    targets = facts.get("lora_vae", {}).get("targets")
+    return found | {
+        "lora_vae_targets": targets,
+        "trained_layers": list(facts.get("trained_layers", [])),
+    }
+
+
 def vre_source(folder: Path) -> Path:
     """Returns what :func:`osdface.checkpoints.export.load_vre` reads of the folder."""
     return folder if is_export(folder) else folder / VRE_RELEASED

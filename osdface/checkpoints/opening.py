@@ -1,29 +1,39 @@
 """From whatever a trained restorer lies in to a generator with merged LoRA.
 
 An export folder, merged or of a run, a checkpoint of a run
-(:mod:`osdface.checkpoints.run_checkpoint`), the three released files (R), or the word ``tiny`` for
-the restorer that is shipped.
+(:mod:`osdface.checkpoints.run_checkpoint`), the three released files (R), one of OSEDiff's
+checkpoints, ``.pkl`` (R), or the word ``tiny`` for the restorer that is shipped.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from osdface.checkpoints.export import load_prompt_source
-from osdface.checkpoints.folder import LORA_FILE, MERGED, load_tensors, read_config
+from osdface.checkpoints.export import load_prompt_source, read_adaptation
+from osdface.checkpoints.folder import LORA_FILE, MERGED, read_config
 from osdface.checkpoints.lora_file import read_lora
 from osdface.checkpoints.merged import BASE_FOLDER
+from osdface.checkpoints.osediff import TIMESTEP, read_osediff
 from osdface.checkpoints.released import load_released_embedder
 from osdface.checkpoints.run_checkpoint import read_run_checkpoint
 from osdface.errors import UserError
+from osdface.networks.adaptation import (
+    UNET_PREFIX,
+    VAE_PREFIX,
+    Adaptation,
+    adapt,
+    load_trained,
+    merge,
+)
 from osdface.networks.base import DiffusionBase, load_base
 from osdface.networks.base_files import find_base
 from osdface.networks.embedder import PromptConvs
 from osdface.networks.generator import OneStepGenerator
-from osdface.networks.lora import add_lora, load_lora_state, merge_lora
+from osdface.networks.prompts import FixedPrompt
+from osdface.networks.text import load_text_encoder
 from osdface.paths import assets_dir
 
 TINY = "tiny"
@@ -39,6 +49,11 @@ class TrainedParts:
         prompt_source: In float32.
         lora: Tensors in pipeline form; none where they are merged into the base.
         lora_options: ``{"rank", "alpha", "targets"}``; empty where there are none.
+        lora_vae: LoRA tensors of the VAE encoder, ``vae.<module>.lora_A.weight``.
+        lora_vae_options: Their ``{"rank", "alpha", "targets"}``, targets by full name.
+        layers: Tensors of layers that are trained whole, ``unet.conv_in.weight``.
+        text: Words whose embedding by the base's text encoder is the prompt, which
+            :func:`open_base` then makes; None where ``prompt_source`` has all.
         timestep: t of the one step.
         base: The base's path as its run named it; None where it is not known.
         fingerprint: The base's; empty where it is not known.
@@ -52,20 +67,40 @@ class TrainedParts:
     base: str | None = None
     fingerprint: str = ""
     resolution: int | None = None
+    lora_vae: dict[str, Tensor] = field(default_factory=dict)
+    lora_vae_options: dict[str, Any] = field(default_factory=dict)
+    layers: dict[str, Tensor] = field(default_factory=dict)
+    text: str | None = None
+
+    @property
+    def adaptation(self) -> Adaptation:
+        """Which layers of the base are trained."""
+        layers = tuple(sorted({name.rpartition(".")[0] for name in self.layers}))
+        return Adaptation(self.lora_options, self.lora_vae_options, layers)
+
+    def put_into(self, base: DiffusionBase) -> None:
+        """Adapts a base and fills it; nothing where it is merged already."""
+        if self.lora_options:
+            # Building modules draws weights: whoever loads them keeps the random stream they had.
+            with torch.random.fork_rng(devices=[]):
+                adapt(base, self.adaptation)
+            load_trained(base.unet, base.codec, self.lora, self.lora_vae, self.layers)
 
 
 def read_export(folder: Path) -> TrainedParts:
     """Reads an export folder of stage 2, of a run or merged."""
     config = read_config(folder, "restorer")
     merged = config["kind"] == MERGED
+    trained, tensors = (Adaptation({}), {"lora": {}}) if merged else read_adaptation(folder)
     return TrainedParts(
         load_prompt_source(folder),
-        {} if merged else load_tensors(folder / LORA_FILE),
-        {} if merged else dict(config["lora"]),
-        int(config["timestep"]),
-        str(folder / BASE_FOLDER) if merged else config["base"]["path"],
-        config["base"]["fingerprint"],
-        config.get("resolution"),
+        lora_options=trained.lora,
+        timestep=int(config["timestep"]),
+        base=str(folder / BASE_FOLDER) if merged else config["base"]["path"],
+        fingerprint=config["base"]["fingerprint"],
+        resolution=config.get("resolution"),
+        lora_vae_options=trained.lora_vae,
+        **tensors,
     )
 
 
@@ -74,6 +109,29 @@ def read_released(folder: Path) -> TrainedParts:
     lora, options = read_lora(folder / LORA_FILE)
     source = load_released_embedder(folder / VRE_RELEASED, folder / CONVS_RELEASED)
     return TrainedParts(source, lora, options)
+
+
+def read_osediff_parts(path: Path) -> TrainedParts:
+    """Reads one of OSEDiff's checkpoints (R); its prompt is the base's empty one by default."""
+    weights = read_osediff(path)
+    return TrainedParts(
+        FixedPrompt(torch.zeros(1, 1)),
+        weights.unet.state(UNET_PREFIX),
+        weights.unet.options(),
+        timestep=TIMESTEP,
+        lora_vae=weights.vae.state(VAE_PREFIX),
+        lora_vae_options=weights.vae.options(),
+        layers={f"{UNET_PREFIX}conv_in.{name}": own for name, own in weights.conv_in.items()},
+        text="",
+    )
+
+
+def prompt_width(lora: dict[str, Tensor]) -> int:
+    """Returns the width of the prompt that a UNet's LoRA was trained with."""
+    for name, value in lora.items():
+        if name.endswith("attn2.to_k.lora_A.weight"):
+            return int(value.shape[1])
+    raise UserError("The LoRA has none on the cross-attention: the prompt's width is not known.")
 
 
 def missing_files(folder: Path) -> list[str]:
@@ -85,6 +143,10 @@ def missing_files(folder: Path) -> list[str]:
 def read_parts(path: str | Path, vre: str | Path | None = None) -> TrainedParts:
     """Reads whatever ``path`` names; see :func:`open_restorer`."""
     path = assets_dir() / "restorer" if str(path) == TINY else Path(path)
+    if path.is_file() and path.suffix == ".pkl":
+        if vre is not None:
+            raise UserError(f"vre= belongs to a .ckpt file; {path} has no VRE.")
+        return read_osediff_parts(path)
     if path.is_file():
         return TrainedParts(**read_run_checkpoint(path, vre))
     if not path.is_dir():
@@ -113,7 +175,7 @@ def open_base(
         raise UserError(f"base={base} does not belong here: a merged restorer brings its own.")
     name = parts.base if base is None else str(base)
     if name is None:
-        raise UserError("The released files need base=FOLDER, Stable Diffusion 2.1-base.")
+        raise UserError("Released files need base=FOLDER, Stable Diffusion 2.1-base.")
     if parts.fingerprint == "random" and base is None:
         raise UserError("It was trained on random weights, for measurements: it cannot restore.")
     try:
@@ -130,6 +192,8 @@ def open_base(
             f"It was trained on another base ({parts.base}, {parts.fingerprint}) than {folder} "
             f"({found.fingerprint}): give base=FOLDER of that one."
         )
+    if parts.text is not None:
+        parts.prompt_source = FixedPrompt(load_text_encoder(Path(folder)).embed([parts.text])[0])
     return found, name
 
 
@@ -154,7 +218,7 @@ def open_restorer(
 
     Args:
         path: Export folder of stage 2, of a run or merged, ``.ckpt`` of a run, folder of the three
-            released files, or "tiny".
+            released files, OSEDiff's ``.pkl``, or "tiny".
         base: Diffusers folder; None takes the one that the run named.
         weights_dir: Where a base is looked for that is no path.
         vre: Of a ``.ckpt`` without its run's export beside it: the VRE it was trained with.
@@ -169,12 +233,9 @@ def open_restorer(
     with torch.random.fork_rng(devices=[]):
         parts = read_parts(path, vre)
         found, _ = open_base(parts, base, weights_dir)
-        check_prompt(parts.prompt_source, found)
-        if parts.lora_options:
-            add_lora(found.unet, **parts.lora_options)
-    if parts.lora_options:
-        load_lora_state(found.unet, parts.lora)
-        merge_lora(found.unet)
+    check_prompt(parts.prompt_source, found)
+    parts.put_into(found)
+    merge(found.unet, found.codec)
     generator = OneStepGenerator(found, parts.prompt_source.float(), parts.timestep)
     resolution = parts.resolution or found.unet.config.sample_size * found.codec.downsampling
     return generator.requires_grad_(False).eval(), int(resolution)

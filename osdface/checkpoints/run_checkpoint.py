@@ -12,13 +12,14 @@ from torch import Tensor, nn
 from osdface.checkpoints.export import PROMPT_FILE, load_tensors, load_vre
 from osdface.checkpoints.pickles import load_pickle
 from osdface.errors import UserError
+from osdface.networks.adaptation import VAE_PREFIX
 from osdface.networks.base import state_fingerprint
 from osdface.networks.embedder import VisualRepresentationEmbedder
 from osdface.networks.lora import DEFAULT_TARGETS, PIPELINE_PREFIX
-from osdface.networks.prompts import VISUAL_KINDS, build_prompt_source, own_state
+from osdface.networks.prompts import TEXT_KINDS, VISUAL_KINDS, build_prompt_source, own_state
 from osdface.paths import find_weight
 
-_LORA, _SOURCE = "generator.unet.", "generator.prompt_source."
+_UNET, _VAE, _SOURCE = "generator.unet.", "generator.codec.vae.", "generator.prompt_source."
 
 
 def _trained(state: dict[str, Any]) -> dict[str, Tensor]:
@@ -76,7 +77,7 @@ def _prompt_source(
     if kind in VISUAL_KINDS:
         fingerprint = state.get("fingerprints", {}).get("vre")
         facts["embedder"] = _embedder(path, config, fingerprint, vre)
-    elif kind == "text_prompt":
+    elif kind in TEXT_KINDS:
         # Frozen, so not in the checkpoint: the run's export has it.
         facts["text"] = load_tensors(path.parent.parent / "export" / PROMPT_FILE)["prompt"]
         own = {"prompt": facts["text"]}
@@ -93,6 +94,19 @@ def _prompt_source(
             raise UserError(f"{path}: tensor {key!r} of the prompt is missing or does not fit.")
     source.load_state_dict(own, strict=False)
     return source.eval()
+
+
+def _of_network(
+    tensors: dict[str, Tensor], prefix: str, named: str
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """LoRA tensors in pipeline form and the others of a network, its prefix now ``named``."""
+    own = {
+        named + key.removeprefix(prefix).replace(".default.", "."): value
+        for key, value in tensors.items()
+        if key.startswith(prefix)
+    }
+    lora = {key: value for key, value in own.items() if ".lora_" in key}
+    return lora, {key: value for key, value in own.items() if key not in lora}
 
 
 def read_run_checkpoint(path: Path, vre: str | Path | None = None) -> dict[str, Any]:
@@ -112,24 +126,22 @@ def read_run_checkpoint(path: Path, vre: str | Path | None = None) -> dict[str, 
     if not isinstance(state, dict) or not {"state_dict", "generator_step", "config"} <= set(state):
         raise UserError(f"{path} is no checkpoint of this framework.")
     tensors = _trained(state)
-    lora = {
-        PIPELINE_PREFIX + key.removeprefix(_LORA).replace(".default.", "."): value
-        for key, value in tensors.items()
-        if key.startswith(_LORA) and ".lora_" in key
-    }
+    lora, layers = _of_network(tensors, _UNET, PIPELINE_PREFIX)
+    lora_vae, _ = _of_network(tensors, _VAE, VAE_PREFIX)
     if not lora:
         raise UserError(
             f"{path} holds no LoRA: it is a checkpoint of another experiment than osdface."
         )
     config, chosen = state["config"], state["config"]["scale"]["stage2"]
+    sizes = {"rank": chosen["lora_rank"], "alpha": chosen["lora_alpha"]}
+    of_vae = sorted({key.removeprefix(VAE_PREFIX).partition(".lora_")[0] for key in lora_vae})
     return {
+        "lora_vae": lora_vae,
+        "lora_vae_options": {**sizes, "targets": of_vae} if lora_vae else {},
+        "layers": layers,
         "prompt_source": _prompt_source(path, state, tensors, vre),
         "lora": lora,
-        "lora_options": {
-            "rank": chosen["lora_rank"],
-            "alpha": chosen["lora_alpha"],
-            "targets": chosen["lora_targets"] or list(DEFAULT_TARGETS),
-        },
+        "lora_options": {**sizes, "targets": chosen["lora_targets"] or list(DEFAULT_TARGETS)},
         "timestep": int(chosen["timestep"]),
         "base": config["base"]["path"],
         "fingerprint": state.get("fingerprints", {}).get("base", ""),

@@ -15,7 +15,7 @@ from osdface.errors import UserError
 from osdface.losses import WeightedLosses
 from osdface.networks.generator import OneStepGenerator
 
-COMPILED_PARTS = ("unet", "vae", "discriminator", "losses")
+COMPILED_PARTS = ("unet", "vae", "discriminator", "regulariser", "losses")
 FROZEN_DTYPES = {
     "float32": torch.float32,
     "bfloat16": torch.bfloat16,
@@ -28,9 +28,10 @@ class Efficiency:
     """Switches of a stage-2 step; all off or plain by default, as a test or a library user has it.
 
     Attributes:
-        checkpoint_unet: Recompute the blocks of the UNet, and of a discriminator that is its
-            encoder, in the backward pass.
-        checkpoint_decoder: The same for the VAE decoder, through which the image losses pass.
+        checkpoint_unet: Recompute the blocks of the UNet, and of critics made of it, in the
+            backward pass.
+        checkpoint_decoder: The same for the VAE decoder, through which the image losses pass, and
+            for the encoder where it is trained.
         channels_last: NHWC memory for all convolutions.
         compile: Which of ``COMPILED_PARTS`` torch.compile takes.
         attention: "sdpa" (fused kernels where the device has them) or "plain" (written out).
@@ -68,6 +69,7 @@ def apply_efficiency(
     losses: WeightedLosses | None = None,
     discriminator: nn.Module | None = None,
     keep_graph: bool = False,
+    regulariser: nn.Module | None = None,
 ) -> None:
     """Sets up the networks of stage 2 in place; call it after LoRA was added.
 
@@ -81,28 +83,29 @@ def apply_efficiency(
         discriminator: Of stage 2; it may share the UNet's frozen weights and goes on doing so.
         keep_graph: Whether a step will pass its graph several times, as the latent's gradient norms
             do: compiled parts then keep their buffers.
+        regulariser: Of score distillation, which shares them likewise.
 
     Raises:
         UserError: ``compile`` was asked for where torch.compile has no compiler to work with.
     """
     vae = generator.codec.vae
     if settings.checkpoint_unet:
-        recompute(generator.unet)
-        if discriminator is not None:
-            recompute(discriminator)
+        for part in (generator.unet, discriminator, regulariser):
+            if part is not None:
+                recompute(part)
     if settings.checkpoint_decoder:
-        recompute(vae.decoder)
-    # The discriminator's frozen weights are the UNet's, or it has none.
-    for network in (generator.unet, vae):
-        if settings.frozen_dtype != "float32":
+        recompute(vae if generator.codec.adapted else vae.decoder)
+    # The critics' frozen weights are the UNet's, or they have none.
+    for network in (generator.unet, vae, regulariser):
+        if settings.frozen_dtype != "float32" and network is not None:
             store_frozen(network, FROZEN_DTYPES[settings.frozen_dtype])
-    for part in (generator, discriminator, losses):
+    for part in (generator, discriminator, regulariser, losses):
         if part is not None:
             _set_attention(part, settings.attention)
             if settings.channels_last:
                 part.to(memory_format=torch.channels_last)
     if settings.compile:
-        _compile(settings.compile, generator, losses, discriminator)
+        _compile(settings.compile, generator, losses, discriminator, regulariser)
         if keep_graph:
             torch._functorch.config.donated_buffer = False  # type: ignore[attr-defined]
 
@@ -142,6 +145,7 @@ def _compile(
     generator: OneStepGenerator,
     losses: WeightedLosses | None,
     discriminator: nn.Module | None,
+    regulariser: Any,
 ) -> None:
     if not torch.cuda.is_available() and not any(map(shutil.which, ("g++", "clang++", "c++"))):
         raise UserError(
@@ -153,6 +157,7 @@ def _compile(
         "unet": [generator.unet],
         "vae": [vae.encoder, vae.decoder],
         "discriminator": [discriminator],
+        "regulariser": [None if regulariser is None else regulariser.unet],
         "losses": list(losses.losses.values()) if losses is not None else [],
     }
     for part in parts:

@@ -1,6 +1,6 @@
 """The Visual Representation Embedder (VRE): an image becomes 77 dictionary entries."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import ClassVar, TypeVar
 
@@ -104,7 +104,7 @@ class VisualPrompt(nn.Module):
         """Maps LQ images (B, 3, H, W) to what the convolutions see (B, 77, C)."""
         return self.embedder(images)
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, images: Tensor, keys: Sequence[str] | None = None) -> Tensor:
         """Maps LQ images (B, 3, H, W) in [-1, 1] to the prompt (B, 77, prompt_dim)."""
         with torch.no_grad():
             entries = self.entries(images)

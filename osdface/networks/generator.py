@@ -1,5 +1,6 @@
 """The one-step generator: encode, predict the noise once, decode."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -33,10 +34,11 @@ def predicted_original(latent: Tensor, noise: Tensor, alpha_cumprod: Tensor) -> 
     Args:
         latent: z_L, (B, C, h, w).
         noise: eps, the same shape.
-        alpha_cumprod: a, scalar.
+        alpha_cumprod: a, scalar, or of each sample, (B,).
     """
     dtype = torch.promote_types(latent.dtype, torch.float32)
     a = alpha_cumprod.to(latent.device, dtype)
+    a = a.view(-1, 1, 1, 1) if a.ndim else a
     return (latent.to(dtype) - (1 - a).sqrt() * noise.to(dtype)) / a.sqrt()
 
 
@@ -61,14 +63,16 @@ class OneStepGenerator(nn.Module):
     def __init__(self, base: DiffusionBase, prompt_source: nn.Module, timestep: int = 399) -> None:
         super().__init__()
         self.unet: UNet2DConditionModel = base.unet
-        self.codec: LatentCodec = base.codec.requires_grad_(False).eval()
+        self.codec: LatentCodec = base.codec.eval()
+        if not self.codec.adapted:
+            self.codec.requires_grad_(False)
         self.prompt_source = prompt_source
         self.timestep = timestep
         self.register_buffer("alphas_cumprod", base.alphas_cumprod, persistent=False)
         self.alphas_cumprod: Tensor
 
     def train(self, mode: bool = True) -> "OneStepGenerator":
-        """Sets the training mode; the frozen VAE stays in evaluation mode."""
+        """Sets the training mode; the VAE stays in evaluation mode."""
         super().train(mode)
         self.codec.eval()
         return self
@@ -82,16 +86,22 @@ class OneStepGenerator(nn.Module):
         )[0]
         return predicted_original(degraded_latent, noise, self.alphas_cumprod[self.timestep])
 
-    def forward(self, degraded: Tensor, degraded_latent: Tensor | None = None) -> Restoration:
+    def forward(
+        self,
+        degraded: Tensor,
+        degraded_latent: Tensor | None = None,
+        keys: Sequence[str] | None = None,
+    ) -> Restoration:
         """Restores degraded images (B, 3, H, W) in [-1, 1].
 
         Args:
             degraded: LQ images.
             degraded_latent: z_L where it is known already (training encodes LQ and HQ at once).
+            keys: Of the samples, for prompts that a file has for each image.
         """
         if degraded_latent is None:
-            with torch.no_grad():
+            with torch.set_grad_enabled(torch.is_grad_enabled() and self.codec.adapted):
                 degraded_latent = self.codec.encode(degraded)
-        prompt = self.prompt_source(degraded)
+        prompt = self.prompt_source(degraded, keys)
         latent = self.restore_latent(degraded_latent, prompt)
         return Restoration(self.codec.decode(latent), latent, prompt, degraded_latent)

@@ -5,11 +5,16 @@ from torch import Tensor, nn
 
 
 class LatentCodec(nn.Module):
-    """Images to scaled latents and back; the scaling is read from the VAE's own config."""
+    """Images to scaled latents and back; the scaling is read from the VAE's own config.
+
+    Attributes:
+        adapted: Whether the encoder has a LoRA that is trained; all else is frozen.
+    """
 
     def __init__(self, vae: AutoencoderKL | AutoencoderTiny) -> None:
         super().__init__()
         self.vae = vae
+        self.adapted = False
         self.scaling_factor = float(vae.config.scaling_factor)
         self.shift_factor = float(getattr(vae.config, "shift_factor", None) or 0.0)
         self.channels = int(vae.config.latent_channels)

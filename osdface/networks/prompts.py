@@ -1,19 +1,23 @@
 """Prompt sources: what the cross-attention sees, the VRE of the paper or one of its variants.
 
-A source maps LQ images (B, 3, H, W) in [-1, 1] to a prompt (B, rows, prompt_dim). ``kind`` names
-it, ``count`` is its number of rows; of the visual ones the ``embedder`` is frozen.
+A source maps LQ images (B, 3, H, W) in [-1, 1], and the samples' keys where there are any, to a
+prompt (B, rows, prompt_dim). ``kind`` names it, ``count`` is its number of rows; of the visual ones
+the ``embedder`` is frozen.
 """
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from osdface.networks.captions import CaptionPrompt, Captions
 from osdface.networks.embedder import PromptConvs, VisualPrompt, VisualRepresentationEmbedder
 from osdface.networks.visual_prompts import DuplicatesPrompt, PooledPrompt, PositionedPrompt
 
 VISUAL_KINDS = ("distinct", "duplicates", "attention_pooling", "position_code")
-KINDS = (*VISUAL_KINDS, "learned_prompt", "text_prompt", "none")
+TEXT_KINDS = ("text_prompt", "captions")
+KINDS = (*VISUAL_KINDS, "learned_prompt", *TEXT_KINDS, "none")
 
 
 class LearnedPrompt(nn.Module):
@@ -27,7 +31,7 @@ class LearnedPrompt(nn.Module):
         # As small as what fresh prompt convolutions give (ours, O).
         self.prompt = nn.Parameter(0.02 * torch.randn(count, prompt_dim))
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, images: Tensor, keys: Sequence[str] | None = None) -> Tensor:
         """Maps LQ images (B, 3, H, W) to the prompt (B, count, prompt_dim)."""
         return self.prompt.expand(images.shape[0], -1, -1)
 
@@ -41,7 +45,7 @@ class FixedPrompt(nn.Module):
         self.register_buffer("prompt", prompt.detach().clone())
         self.prompt: Tensor
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, images: Tensor, keys: Sequence[str] | None = None) -> Tensor:
         """Maps LQ images (B, 3, H, W) to the prompt (B, count, prompt_dim)."""
         return self.prompt.expand(images.shape[0], -1, -1)
 
@@ -54,6 +58,7 @@ def build_prompt_source(
     heads: int = 8,
     text: Tensor | None = None,
     count: int = 77,
+    captions: Captions | None = None,
 ) -> nn.Module:
     """Builds a prompt source with fresh trainable parts.
 
@@ -63,8 +68,9 @@ def build_prompt_source(
         embedder: The VRE; of ``VISUAL_KINDS`` only.
         hidden_dim: Between the two prompt convolutions.
         heads: Of ``attention_pooling``.
-        text: Prompt (rows, prompt_dim) of ``text_prompt``.
+        text: Prompt (rows, prompt_dim) of ``text_prompt``, and of images without a caption.
         count: Rows of ``learned_prompt``.
+        captions: Of ``captions``, one for each sample key.
     """
     if kind == "learned_prompt":
         return LearnedPrompt(prompt_dim, count)
@@ -74,6 +80,9 @@ def build_prompt_source(
     if kind == "text_prompt":
         assert text is not None
         return FixedPrompt(text, kind)
+    if kind == "captions":
+        assert text is not None
+        return CaptionPrompt(text, captions)
     assert kind in VISUAL_KINDS and embedder is not None, kind
     if kind == "duplicates":
         return DuplicatesPrompt(embedder, prompt_dim)

@@ -43,6 +43,7 @@ class Fakes:
 
     def load(self, task: str) -> Callable[..., Any]:
         parts = {"prepare": self.prepare, "variant": self.run_variant, "report": self.report}
+        parts["method"] = self.run_variant
         return parts.get(task.removeprefix("ablation."), self.run)
 
 

@@ -53,7 +53,15 @@ def test_an_experiment_file_holds_no_number_and_tells_its_command(experiment: st
     assert "# Gives: " in text
 
 
-@pytest.mark.parametrize("name", ["data", "trainer", "logger"])
+@pytest.mark.parametrize("file", sorted(CONF.glob("method/*.yaml")), ids=lambda file: file.stem)
+def test_numbers_of_a_method_bear_their_source(file: Path) -> None:
+    """A method's published numbers are the same at every size; what is not stands in scale/."""
+    for line in file.read_text(encoding="utf-8").splitlines():
+        if re.match(r" *\w+: \[?[\d.]", line):
+            assert re.search(r"  # [PRAD2O]  ", line), line
+
+
+@pytest.mark.parametrize("name", ["data", "trainer", "logger", "method"])
 def test_every_option_composes(name: str) -> None:
     needed = {"folder": {"data.root": "x"}, "shards": {"data.urls": "x"}}
     for option in options(name):
@@ -126,7 +134,7 @@ def test_every_file_says_what_it_is(file: Path) -> None:
     assert any(line.startswith("# ") and "@package" not in line for line in lines[:2])
 
 
-@pytest.mark.parametrize("file", [CONF / "config.yaml", *CONF.glob("[dlt]*/*.yaml")], ids=str)
+@pytest.mark.parametrize("file", [CONF / "config.yaml", *CONF.glob("[dlmt]*/*.yaml")], ids=str)
 def test_every_key_is_explained(file: Path) -> None:
     text = file.read_text(encoding="utf-8").split("\nhydra:")[0]
     text = re.sub(r"defaults:\n(  - .*\n)+", "", text)

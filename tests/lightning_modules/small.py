@@ -6,7 +6,8 @@ from typing import Any
 
 import torch
 
-from lightning_modules.distillation import GANSettings, OneStepDistillationModule
+from lightning_modules.critics import Critic, LatentAdversary
+from lightning_modules.distillation import OneStepDistillationModule
 from lightning_modules.stepped import StepSettings
 from osdface.losses import WeightedLosses
 from osdface.metrics import RestorationMetrics
@@ -26,9 +27,10 @@ def build_module(
     **settings: Any,
 ) -> OneStepDistillationModule:
     base = build_base(UNET, VAE)
-    discriminator = None
+    critics: list[Critic] = []
     if gan:
-        discriminator = build_latent_discriminator(kind, base.unet, 4, 4, 16, filters=8, layers=1)
+        network = build_latent_discriminator(kind, base.unet, 4, 4, 16, filters=8, layers=1)
+        critics = [LatentAdversary(network, gan, 1e-2)]
     embedder = VisualRepresentationEmbedder(VQ, 7)
     torch.nn.init.normal_(embedder.codebook)
     add_lora(base.unet, rank=4, alpha=4)
@@ -38,8 +40,7 @@ def build_module(
         WeightedLosses(weights or {"mse": 1.0}),
         RestorationMetrics(None, None),
         StepSettings(steps, 1e-2, **settings),
-        discriminator,
-        GANSettings(weight=gan, learning_rate=1e-2),
+        critics,
         sample_count=1,
     )
 

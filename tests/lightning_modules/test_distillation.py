@@ -5,6 +5,7 @@ import lightning as L
 import pytest
 import torch
 
+from lightning_modules.critics import Draws
 from lightning_modules.stepped import StepSettings, keyed_generator
 from osdface.errors import UserError
 from osdface.losses.adversarial import Hinge
@@ -53,18 +54,19 @@ def test_both_updates_share_noise_that_depends_on_key_and_step_alone() -> None:
     batch = make_batch(0, size=3)
     restored = module.generator(batch["lq"])
     latent = torch.randn_like(restored.latent)
-    whole = module._noised(restored, latent, batch["key"])
+    alphas, look = module.generator.alphas_cumprod, module.critics[0].look
+    whole = look(restored, latent, alphas, Draws(0, 0, batch["key"]))
     one = copy.copy(restored)
     one.latent, one.prompt = restored.latent[2:], restored.prompt[2:]
-    alone = module._noised(one, latent[2:], batch["key"][2:])
+    alone = look(one, latent[2:], alphas, Draws(0, 0, batch["key"][2:]))
     torch.testing.assert_close(whole.fake[2:], alone.fake)
     torch.testing.assert_close(whole.timestep[2:], alone.timestep)
     # Fake and real carry the same noise: their difference is that of the latents.
-    alpha = module.generator.alphas_cumprod[whole.timestep].float().view(-1, 1, 1, 1)
+    alpha = alphas[whole.timestep].float().view(-1, 1, 1, 1)
     expected = alpha.sqrt() * (restored.latent - latent)
     torch.testing.assert_close(whole.fake - whole.real, expected, atol=1e-5, rtol=1e-4)
-    module.generator_step = 1
-    assert not torch.equal(module._noised(restored, latent, batch["key"]).fake, whole.fake)
+    later = look(restored, latent, alphas, Draws(0, 1, batch["key"]))
+    assert not torch.equal(later.fake, whole.fake)
 
 
 def test_accumulated_micro_batches_equal_one_batch() -> None:
@@ -167,7 +169,7 @@ def test_frozen_parts_have_no_gradient_no_optimizer_state_and_the_same_bits(kind
 def test_hinge_takes_a_step() -> None:
     torch.manual_seed(0)
     module = build_module(gan=0.1, steps=1)
-    module.adversarial = Hinge()
+    module.critics[0].adversarial = Hinge()
     before = copy.deepcopy(module.discriminator)
     train(module)
     assert module.logged["loss/discriminator"] == pytest.approx(1, abs=0.5)

@@ -94,7 +94,7 @@ def test_each_optimizer_counts_its_own_row_and_the_last_skip_is_written(tmp_path
     """A generator that goes on must not hide a discriminator that is broken for good."""
     torch.manual_seed(0)
     module = build_module(gan=0.1, steps=9, max_skipped=3)
-    module.adversarial.discriminator = lambda real, fake: real.mean() * float("nan")
+    module.critics[0].adversarial.discriminator = lambda real, fake: real.mean() * float("nan")
     with pytest.raises(UserError, match="3 updates in a row of the discriminator") as error:
         fit(module, [make_batch(n) for n in range(9)], GuardLog(tmp_path))
     assert "\n" not in str(error.value)

@@ -8,12 +8,22 @@ from diffusers.models.attention_processor import Attention
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
-from osdface.complexity import Macs, count_lora, count_macs, count_parameters, count_parts
+from experiments.cli.compose import compose_words, plain
+from osdface.complexity import (
+    Macs,
+    count_lora,
+    count_macs,
+    count_parameters,
+    count_parts,
+    count_text_encoder,
+)
+from osdface.networks.adaptation import Adaptation, encoder_targets
 from osdface.networks.autoencoder import VQConfig
 from osdface.networks.base import build_base
 from osdface.networks.embedder import PromptConvs, VisualPrompt, VisualRepresentationEmbedder
 from osdface.networks.generator import OneStepGenerator
 from osdface.networks.lora import DEFAULT_TARGETS
+from osdface.networks.prompts import FixedPrompt
 from tests.osdface.conftest import UNET, VAE, VQ
 
 
@@ -126,15 +136,70 @@ def test_lora_adds_rank_times_both_sides_of_each_layer(device) -> None:
         out, inner = module.weight.shape[0], module.weight[0].numel()
         wanted_params += 4 * (out + inner)
         wanted_macs += layer_outputs[name] * 4 * (out + inner)
-    found = count_lora(generator, 16, {"rank": 4, "alpha": 4, "targets": ["to_q", "conv1"]})
+    found = count_lora(
+        generator, 16, Adaptation({"rank": 4, "alpha": 4, "targets": ["to_q", "conv1"]})
+    )
     assert found.params == found.trainable == wanted_params
     assert found.macs == found.macs_without_attention == wanted_macs
 
 
 def test_lora_of_the_default_layers_is_counted_on_the_meta_device() -> None:
-    options = {"rank": 4, "alpha": 4, "targets": DEFAULT_TARGETS}
+    options = Adaptation({"rank": 4, "alpha": 4, "targets": DEFAULT_TARGETS})
     on_cpu = count_lora(small_generator(), 16, options)
     assert count_lora(small_generator("meta"), 16, options) == on_cpu
+
+
+def test_an_encoder_with_lora_and_a_layer_trained_whole() -> None:
+    """OSEDiff's: LoRA on every layer of the VAE's encoder, conv_in of the UNet as a whole."""
+    generator = small_generator()
+    generator.prompt_source = FixedPrompt(torch.zeros(5, 12))
+    assert set(count_parts(generator, 16)) == {"vae_encoder", "vae_decoder", "unet"}
+    vae = generator.codec.vae
+    targets = encoder_targets(generator.codec, "all")
+    wanted, macs = 0, 0
+    latent = torch.zeros(1, 3, 16, 16)
+    hooks, outputs = [], {}
+    for name, module in vae.named_modules():
+        if name in targets:
+            hooks.append(
+                module.register_forward_hook(
+                    lambda m, i, o, name=name: outputs.update(
+                        {name: o.numel() // (o.shape[1] if o.ndim == 4 else o.shape[-1])}
+                    )
+                )
+            )
+    with torch.no_grad():
+        vae.encode(latent)
+    for hook in hooks:
+        hook.remove()
+    for name in targets:
+        weight = vae.get_submodule(name).weight
+        own = 2 * (weight.shape[0] + weight[0].numel())
+        wanted, macs = wanted + own, macs + outputs[name] * own
+    unet = generator.unet.conv_in
+    layer = generator.unet.mid_block.attentions[0].proj_in
+    lora_unet = 2 * (layer.in_features + layer.out_features)
+    adaptation = Adaptation(
+        {"rank": 2, "alpha": 8, "targets": ["mid_block.attentions.0.proj_in"]},
+        {"rank": 2, "alpha": 8, "targets": targets},
+        ("unet.conv_in",),
+    )
+    whole = unet.weight.numel() + unet.bias.numel()
+    found = count_lora(generator, 16, adaptation)
+    assert found.params == wanted + lora_unet
+    assert found.trainable == found.params + whole
+    middle = (16 // 2 // 2) ** 2  # tokens of the middle block
+    assert found.macs == macs + middle * lora_unet
+
+
+def test_the_text_encoder_is_stable_diffusions() -> None:
+    """340.387840 M (R); MACs of its linear layers and of attention's products by hand."""
+    cfg, _ = compose_words({"experiment": "osdface", "scale": "sd21"})
+    found = count_text_encoder(plain(cfg.scale.base.text_encoder))
+    width, layers, words = 1024, 23, 77
+    assert found.params == 340_387_840 and found.trainable == 0
+    assert found.macs_without_attention == layers * words * (4 * width**2 + 2 * 4 * width**2)
+    assert found.macs - found.macs_without_attention == layers * 2 * words**2 * width
 
 
 def test_full_size_is_the_published_architecture() -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from callbacks.run_table import read_table
+from experiments.cli.variants import METHOD_GROUP, budgeted_name, group_of
 from experiments.reporting.records import (
     Row,
     SeedRun,
@@ -145,8 +146,17 @@ def read_folder(folder: str | Path, is_ablation: bool = False) -> Found:
     )
 
 
+def _job_name(config: dict[str, Any]) -> Any:
+    """The name of the variant that a job's configuration trains."""
+    if group_of(config.get("experiment")) == METHOD_GROUP and isinstance(
+        config.get("method"), dict
+    ):
+        return budgeted_name(str(config["method"].get("name")), str(config.get("budget")))
+    return config.get("variant")
+
+
 def _single(folder: Path, config: dict[str, Any]) -> Row:
-    name = config.get("variant") if config.get("task") == "ablation" else config.get("experiment")
+    name = _job_name(config) if config.get("task") == "ablation" else config.get("experiment")
     run = read_run(folder) if read_status(folder) else SeedRun(folder, "running", "not begun")
     return Row(str(name or folder.name), [run])
 

@@ -4,6 +4,8 @@ import shlex
 from datetime import datetime
 from pathlib import Path
 
+from experiments.reporting.comparison import is_of_methods
+from experiments.reporting.page.costs import costs_section
 from experiments.reporting.page.curves import curves_section
 from experiments.reporting.page.found import Found, read_folder
 from experiments.reporting.page.gallery import gallery_section
@@ -35,6 +37,7 @@ _SCRIPTS = ("curves.js", "script.js")
 _TITLES = {
     "ablation_losses": "Ablation of the losses",
     "ablation_vre": "Ablation of the visual prompt",
+    "compare_one_step": "One-step methods compared",
     "osdface": "Restorer (stage 2)",
     "vre": "Visual representation embedder (stage 1)",
     "vq_dictionary": "Dictionaries (stage 1)",
@@ -67,6 +70,7 @@ def page_html(found: Found) -> str:
     script = "".join((_HERE / name).read_text(encoding="utf-8") for name in _SCRIPTS)
     sections = [
         ("Results", "results", results_section(found)),
+        ("Costs", "costs", costs_section(found)),
         ("Faces", "faces", faces_section(found, Budget(FACES_BUDGET))),
         ("Curves", "curves", curves_section(found)),
         ("While training", "training", gallery_section(found, Budget(GALLERY_BUDGET))),
@@ -148,7 +152,8 @@ def results_section(found: Found) -> str:
 
 
 def _published(found: Found) -> str:
-    return published_section() if found.is_ablation and not is_of_vre(found.folder) else ""
+    other = is_of_vre(found.folder) or is_of_methods(found.folder)
+    return published_section() if found.is_ablation and not other else ""
 
 
 def _footer(found: Found) -> str:

@@ -15,14 +15,18 @@ NEEDED = {
     "pretrain_base": {"init_from": "shipped:base/vae"},
     "ablation_losses": {"variants": "mse,full"},
     "ablation_vre": {"variants": "no_association,hq_dictionary"},
+    "compare_one_step": {"variants": "osdface,osediff", "scale.stage2.steps": None},
 }
 MADE = {
     "ablation_losses": ["ablation.csv", "ablation.md", "ablation.png", "comparison.png"],
     "ablation_vre": ["ablation.csv", "ablation.md", "ablation.png", "comparison.png"],
+    "compare_one_step": ["ablation.csv", "complexity.md", "curves.png", "comparison.png"],
     "association": ["export/vre.safetensors", "export/dictionary_hq.safetensors"],
     "vq_dictionary": ["export/vre.safetensors", "export/dictionary_lq.safetensors"],
     "vre": ["export/vre.safetensors", "association/metrics.csv"],
     "osdface": ["export/pytorch_lora_weights.safetensors", "references/metrics.json"],
+    "osediff": ["export/vae_lora_weights.safetensors", "references/metrics.json"],
+    "osediff_face": ["export/trained_layers.safetensors", "references/metrics.json"],
     "pretrain_vae": ["export/vae/config.json"],
     "pretrain_base": ["export/unet/config.json", "export/caption/caption.safetensors"],
     "pretrain_identity": ["export/identity.safetensors"],

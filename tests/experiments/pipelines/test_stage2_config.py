@@ -5,6 +5,7 @@ import pytest
 from experiments.cli import checks
 from experiments.cli.compose import compose_words
 from experiments.pipelines.build import build_losses, build_metrics, loss_weights
+from experiments.pipelines.critics import CRITICS
 from experiments.pipelines.stage2 import efficiency
 from osdface.errors import UserError
 from osdface.losses import LOSS_NAMES
@@ -60,7 +61,7 @@ def test_unknown_words_are_a_sentence(key, word) -> None:
 def test_every_loss_is_a_term_of_the_config() -> None:
     cfg = composed()
     terms = set(cfg.losses) - {"weights"}
-    assert terms == set(cfg.losses.weights) == {*LOSS_NAMES, "gan"}
+    assert terms == set(cfg.losses.weights) == {*LOSS_NAMES, *CRITICS}
     weights = loss_weights(composed(variant="mse+lpips+l1"))
     assert set(build_losses(cfg, weights).losses) == {"mse", "lpips", "l1"}
 

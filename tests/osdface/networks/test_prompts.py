@@ -12,6 +12,7 @@ from osdface.networks.caption import CaptionEmbedding, null_caption
 from osdface.networks.embedder import PromptConvs, VisualRepresentationEmbedder
 from osdface.networks.prompts import (
     KINDS,
+    TEXT_KINDS,
     VISUAL_KINDS,
     build_prompt_source,
     own_state,
@@ -30,7 +31,7 @@ def build(kind: str, prompt_dim: int = PROMPT_DIM, count: int = COUNT) -> Any:
     if kind in VISUAL_KINDS:
         embedder = VisualRepresentationEmbedder(VQ, count)
         nn.init.normal_(embedder.codebook)
-    text = torch.randn(5, prompt_dim) if kind == "text_prompt" else None
+    text = torch.randn(5, prompt_dim) if kind in TEXT_KINDS else None
     return build_prompt_source(kind, prompt_dim, embedder, 8, 4, text, count)
 
 
@@ -121,7 +122,7 @@ def test_gradients_reach_exactly_what_is_trained(kind) -> None:
     prompt = source(images().float())
     trained = {name for name, p in source.named_parameters() if p.requires_grad}
     assert trained == {name for name in own_state(source) if name != "prompt" or trained}
-    assert bool(trained) == (kind not in ("text_prompt", "none")) == prompt.requires_grad
+    assert bool(trained) == (kind not in (*TEXT_KINDS, "none")) == prompt.requires_grad
     if trained:
         prompt.square().sum().backward()
     touched = {name for name, p in source.named_parameters() if p.grad is not None}
@@ -159,9 +160,9 @@ def test_facts_build_the_same_source_again(kind) -> None:
     source = build(kind)
     facts = prompt_facts(source, PROMPT_DIM)
     count = facts.pop("count")
-    assert count == {"text_prompt": 5, "none": 1}.get(kind, COUNT)
+    assert count == {"text_prompt": 5, "captions": 5, "none": 1}.get(kind, COUNT)
     embedder = getattr(source, "embedder", None)
-    text = torch.zeros(count, PROMPT_DIM) if kind == "text_prompt" else None
+    text = torch.zeros(count, PROMPT_DIM) if kind in TEXT_KINDS else None
     again = build_prompt_source(**facts, embedder=embedder, text=text, count=count)
     again.load_state_dict(source.state_dict())
     given = images(2).float()
