@@ -62,7 +62,7 @@ class IdentityPretrainingModule(SteppedModule):
         images = torch.where(degraded.to(batch["hq"].device), batch["lq"], batch["hq"])
         logits = self.head(self.network(images), batch["identity"])
         loss = F.cross_entropy(logits, batch["identity"])
-        self.logged["loss/arcface"] = float(loss.detach())
+        self.figures.add({"loss/arcface": loss})
         self.update(self.optimizers(), loss, "identity", batch["key"])
         self.finish_micro_batch()
 
@@ -125,8 +125,7 @@ class PerceptualPretrainingModule(SteppedModule):
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         """One update."""
         attributes, severity, _ = self._terms(batch, self.generator_step)
-        self.logged["loss/attributes"] = float(attributes.detach())
-        self.logged["loss/severity"] = float(severity.detach())
+        self.figures.add({"loss/attributes": attributes, "loss/severity": severity})
         self.update(self.optimizers(), attributes + 5 * severity, "perceptual", batch["key"])
         self.finish_micro_batch()
 
