@@ -116,3 +116,11 @@ def average_figures(figures: Mapping[str, Tensor]) -> dict[str, float]:
         distributed.all_reduce(row)
         row /= distributed.get_world_size()
     return dict(zip(figures, row.tolist(), strict=True))
+
+
+def gather_rows(rows: Tensor) -> Tensor:
+    """Returns the rows (n, ...) of all ranks, rank zero's first, on the CPU; n may differ."""
+    everyone: list[Tensor] = [rows.cpu()] * world_size()
+    if world_size() > 1:
+        distributed.all_gather_object(everyone, rows.cpu())
+    return torch.cat(everyone)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lightning_modules.ranks import gather_rows
 from lightning_modules.stepped import SteppedModule, StepSettings, adam
 from osdface.networks.tiny_identity import ArcMarginHead, TinyIdentityNetwork
 from osdface.networks.tiny_perceptual import TinyPerceptualHeads, TinyPerceptualNetwork
@@ -71,8 +72,10 @@ class IdentityPretrainingModule(SteppedModule):
         self._collected.append((self.network(batch["hq"]), batch["identity"]))
 
     def on_validation_epoch_end(self) -> None:
-        """Pair accuracy over all held-out pictures."""
-        embeddings, identities = (torch.cat(part) for part in zip(*self._collected, strict=True))
+        """Pair accuracy over all held-out pictures, those of other ranks too."""
+        embeddings, identities = (
+            gather_rows(torch.cat(part)) for part in zip(*self._collected, strict=True)
+        )
         self._collected.clear()
         self.validation_metrics = pair_accuracy(embeddings, identities)
 

@@ -11,6 +11,7 @@ from lightning_modules.ranks import (
     average_batch_statistics,
     average_figures,
     average_gradients,
+    gather_rows,
     share_state,
 )
 from lightning_modules.step_figures import StepFigures
@@ -87,6 +88,7 @@ def work(rank: int, folder: Path) -> None:
             figures.add_norms({"norm": value})
         found["step"] = figures.close()
         found["again"] = figures.close()
+        found["rows"] = gather_rows(torch.full((1 + rank, 2), float(rank)))
         torch.save(found, folder / f"{rank}.pt")
 
 
@@ -146,12 +148,18 @@ def test_figures_are_means_over_micro_batches_and_ranks(ranks) -> None:
         assert rank["again"] == {}
 
 
+def test_rows_of_all_ranks_come_in_their_order(ranks) -> None:
+    for rank in ranks:
+        assert rank["rows"].tolist() == [[0, 0], [1, 1], [1, 1]]
+
+
 def test_alone_nothing_is_touched() -> None:
     parts = Parts(0)
     parts.scalar.grad = torch.tensor(3.0)
     average_gradients(parts.parameters())
     share_state(parts)
     average_batch_statistics(parts)
+    assert gather_rows(torch.ones(2, 1)).tolist() == [[1], [1]]
     assert parts.scalar.grad == 3.0 and parts.linear.weight.grad is None
     assert average_figures({"a": torch.tensor(2.0), "b": torch.tensor(1.0).double()}) == {
         "a": 2.0,
