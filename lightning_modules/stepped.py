@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_modules.finite import UpdateGuard, agreed
-from lightning_modules.ranks import average_batch_statistics
+from lightning_modules.ranks import average_batch_statistics, world_size
 from lightning_modules.step_figures import StepFigures
 from osdface.errors import UserError
 
@@ -176,6 +176,15 @@ class SteppedModule(L.LightningModule):
             self.generator_step += 1
             if self.generator_step >= self.max_steps:
                 self.trainer.should_stop = True
+
+    def on_train_start(self) -> None:
+        """Gives each of several ranks a stream of its own, for modules that draw from torch's.
+
+        Stages 1 and 2 draw by (seed, step, key) and do not notice.
+        """
+        if world_size() > 1:
+            apart = 1_000_003 * self.global_rank + self.generator_step
+            torch.manual_seed(torch.initial_seed() + apart)
 
     def on_validation_epoch_start(self) -> None:
         """Makes the running statistics of BatchNorm, if there are any, those of all ranks."""

@@ -27,10 +27,12 @@ for kind in ("unet", "patch"):
         enable_model_summary=False, use_distributed_sampler=False, num_sanity_val_steps=0,
         limit_val_batches=0,
     )
+    torch.manual_seed(0)
     trainer.fit(module, loader(offset=rank * 100))
     state = {{n: p.detach() for n, p in module.named_parameters() if p.requires_grad}}
     found = {{"state": state, "loss": module.logged["loss/mse/raw"]}}
     found |= {{"own": own[-1], "drawn": drawn, "frozen": float(weight.detach().sum())}}
+    found["random"] = float(torch.rand(()))
     torch.save(found, {out!r} + f"/{{kind}}-{{rank}}.pt")
 """
 
@@ -45,6 +47,7 @@ def test_ranks_agree_after_two_steps_on_different_data(tmp_path) -> None:
         first, second = (torch.load(path, weights_only=True) for path in paths)
         assert first["own"] != second["own"]  # they did see different data
         assert first["loss"] == second["loss"] == pytest.approx((first["own"] + second["own"]) / 2)
+        assert first["random"] != second["random"]
         assert first["drawn"] != second["drawn"] and first["frozen"] == second["frozen"]
         assert first["frozen"] == first["drawn"]
         for name, value in first["state"].items():
