@@ -31,10 +31,10 @@ def _timed(bench: Bench, names: list[str], batch: dict[str, Any], runs: int) -> 
     steps = {name: WAYS[name](bench.module()) for name in names}
     found: dict[str, Any] = {name: ([], []) for name in names}
     for number in range(runs + 2):
-        for name, step in steps.items():
+        for name in names if number % 2 else reversed(names):
             distributed.barrier()
             wall, cpu = time.perf_counter(), time.process_time()
-            step(batch)
+            steps[name](batch)
             took = (time.perf_counter() - wall, time.process_time() - cpu)
             for kept, value in zip(found[name], took, strict=True):
                 if number >= 2:  # the first two warm up

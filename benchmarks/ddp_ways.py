@@ -4,6 +4,7 @@ Each takes a module of benchmarks.train_step and returns its step; all do the sa
 """
 
 import itertools
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -12,18 +13,21 @@ from lightning.pytorch.overrides.distributed import prepare_for_backward
 from torch import distributed, nn
 from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
 from torch.func import functional_call
-from torch.nn.parallel import DistributedDataParallel
+from torch.nn.parallel import DistributedDataParallel as DDP
 
 from benchmarks.train_step import drive
 from lightning_modules.data_parallel import AveragedDDPStrategy
 from lightning_modules.distillation import OneStepDistillationModule
 
 Step = Callable[[dict[str, Any]], None]
-# What DDP sends of gradients goes through this, where bytes are counted.
+# What a wrapper sends of gradients goes through this, so that bytes can be counted.
 Hook = Callable[[Any, Any], Any] | None
 
 
-def _hooked(wrapper: DistributedDataParallel, hook: Hook) -> DistributedDataParallel:
+def _wrapped(module: nn.Module, hook: Hook, **options: Any) -> DDP:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # newer torch renames broadcast_buffers
+        wrapper = DDP(module, **options)
     if hook is not None:
         wrapper.register_comm_hook(None, hook)
     return wrapper
@@ -45,7 +49,7 @@ def averaged(module: OneStepDistillationModule, hook: Hook = None) -> Step:
 def searched(module: OneStepDistillationModule, hook: Hook = None) -> Step:
     """One wrapper that searches the graph for unused parameters, as Lightning runs it."""
     drive(module)
-    wrapper = _hooked(DistributedDataParallel(module, find_unused_parameters=True), hook)
+    wrapper = _wrapped(module, hook, find_unused_parameters=True)
 
     def forward(batch: dict[str, Any]) -> None:
         module.training_step(batch, 0)
@@ -68,7 +72,7 @@ def searched(module: OneStepDistillationModule, hook: Hook = None) -> Step:
 def _per_network(module: OneStepDistillationModule, hook: Hook, static: bool) -> Step:
     drive(module)
     wrappers = [
-        _hooked(DistributedDataParallel(part, broadcast_buffers=False, static_graph=static), hook)
+        _wrapped(part, hook, broadcast_buffers=False, static_graph=static)
         for part in (module.generator, module.discriminator)
     ]
     turns = itertools.cycle(wrappers)
@@ -116,14 +120,18 @@ class _BothLosses(nn.Module):
         total = own._log_terms(terms, own.losses.weights | {"gan": own.gan.weight}, restored.latent)
         both = torch.cat([noised.real, noised.fake.detach()])
         logits = discriminator(both, noised.timestep.repeat(2), noised.prompt.repeat(2, 1, 1))
-        return total, own.adversarial.discriminator(*logits.chunk(2))
+        real, fake = logits.chunk(2)
+        loss = own.adversarial.discriminator(real, fake)
+        accuracy = ((real > 0).float().mean() + (fake < 0).float().mean()) / 2
+        own.figures.add({"loss/discriminator": loss, "discriminator/accuracy": accuracy})
+        return total, loss
 
 
 def one_backward(module: OneStepDistillationModule, hook: Hook = None) -> Step:
     """One plain wrapper, one forward and one backward pass of both losses."""
     drive(module)
     losses = _BothLosses(module)
-    wrapper = _hooked(DistributedDataParallel(losses, broadcast_buffers=False), hook)
+    wrapper = _wrapped(losses, hook, broadcast_buffers=False)
     module.manual_backward = lambda loss: None  # type: ignore[method-assign]
 
     def step(batch: dict[str, Any]) -> None:
@@ -165,11 +173,7 @@ def counted(
         sent[0] += tensor.nbytes
         return real(tensor, *args, **kwargs)
 
-    def hook(state: Any, bucket: Any) -> Any:
-        sent[0] += bucket.buffer().nbytes
-        return allreduce_hook(state, bucket)
-
-    step = way(module, hook)
+    step = way(module, allreduce_hook)  # which calls all_reduce, where the wrapper's own does not
     distributed.all_reduce = all_reduce
     try:
         step(batch)
