@@ -84,8 +84,7 @@ class OneStepDistillationModule(SteppedModule):
         for critic, each, optimizer in zip(self.critics, seen, optimizers, strict=True):
             self.toggle_optimizer(optimizer)
             loss, figures = critic.own_loss(each)
-            measured = {f"loss/{critic.updates}": loss} | figures
-            self.logged |= {name: float(value.detach()) for name, value in measured.items()}
+            self.figures.add({f"loss/{critic.updates}": loss} | figures)
             self.update(optimizer, loss, critic.updates, batch["key"])
             self.untoggle_optimizer(optimizer)
         self.finish_micro_batch()
@@ -133,13 +132,12 @@ class OneStepDistillationModule(SteppedModule):
         weighted = {name: weights[name] * value for name, value in terms.items()}
         every = self.log_gradients_every
         if every and self.generator_step % every == 0:
-            for name, norm in latent_gradient_norms(weighted, latent).items():
-                self.logged[f"loss/{name}/latent_gradient"] = float(norm)
-        for name, value in terms.items():
-            self.logged[f"loss/{name}/raw"] = float(value.detach())
-            self.logged[f"loss/{name}/weighted"] = float(weighted[name].detach())
+            norms = latent_gradient_norms(weighted, latent)
+            self.figures.add_norms({f"loss/{n}/latent_gradient": v for n, v in norms.items()})
         total = torch.stack(list(weighted.values())).sum()
-        self.logged["loss/total"] = float(total.detach())
+        self.figures.add({f"loss/{name}/raw": value for name, value in terms.items()})
+        self.figures.add({f"loss/{name}/weighted": value for name, value in weighted.items()})
+        self.figures.add({"loss/total": total})
         return total
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:

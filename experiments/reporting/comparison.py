@@ -25,8 +25,8 @@ _HEADINGS = {
 _NOTES = (
     "\nA method's learning rate, batch and schedule are its own; a schedule that falls, falls over "
     "the budget. Training time leaves out validation and checkpoints. All are scored on the same "
-    "pairs, degraded as `data.val_degradation.preset={preset}`. The reference `untrained` is OSDFace's "
-    "generator before training.\n"
+    "pairs, degraded as `data.val_degradation.preset={preset}`. The reference `untrained` is "
+    "OSDFace's generator before training.\n"
 )
 COST_NOTES = (
     "Ours at this scale, LoRA merged; seconds by this machine. M: millions; GMACs of one image. "
