@@ -43,6 +43,11 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         _share(temporary)
         os.replace(temporary, path)
         _fsync(path.parent)
+    except OSError as error:
+        # A write that fails names no file; without a number an error has no place for one.
+        if error.errno is not None and error.filename in (None, str(temporary)):
+            error.filename = str(path)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 

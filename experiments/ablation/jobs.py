@@ -4,6 +4,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from experiments.cli import tasks
 from experiments.cli.compose import plain
 from experiments.cli.folders import dump_config
 from experiments.cli.ranks import is_follower
+from osdface.errors import disk_full
 from osdface.files import write_json, write_text
 from osdface.run_folder import is_finished, one_line, read_status, update_status
 
@@ -39,13 +41,18 @@ def with_status(folder: Path, run: Callable[[], Any]) -> Any:
         result = run()
     except Exception as error:
         seconds = before + time.monotonic() - start
-        write_text(folder / "error.txt", traceback.format_exc())
-        update_status(folder, status="failed", reason=one_line(error), seconds=round(seconds, 1))
+        trace, reason = traceback.format_exc(), one_line(error)
+        # On a full disk this fails too and would hide the error itself.
+        with suppress(OSError):
+            update_status(folder, status="failed", reason=reason, seconds=round(seconds, 1))
+        with suppress(OSError):
+            write_text(folder / "error.txt", trace)
         raise
     except BaseException as error:
         seconds = before + time.monotonic() - start
         reason = f"interrupted ({type(error).__name__})"
-        update_status(folder, status="running", reason=reason, seconds=round(seconds, 1))
+        with suppress(OSError):
+            update_status(folder, status="running", reason=reason, seconds=round(seconds, 1))
         raise
     seconds = before + time.monotonic() - start
     update_status(folder, status="finished", reason=None, seconds=round(seconds, 1))
@@ -66,8 +73,9 @@ def run_variant(cfg: DictConfig, folder: Path) -> bool:
 
     try:
         with_status(folder, train)
-    except Exception:
-        if is_follower():
+    except Exception as error:
+        # A full disk fails the other variants too, and takes no note of a reason.
+        if is_follower() or disk_full(error):
             raise
         return False
     return True
@@ -90,7 +98,7 @@ def run_single(cfg: DictConfig, folder: Path) -> int:
         metrics = with_status(folder, work)
     finally:
         # Also after an error or Ctrl-C: what is on disk is worth a look.
-        if not is_follower():
+        if not is_follower() and not disk_full(sys.exception()):
             _write_page(folder)
     if cfg.mode != "fit" and not is_follower():
         print("  ".join(f"{name} {value:.4f}" for name, value in metrics.items()))

@@ -31,7 +31,6 @@ from callbacks import (
     StepProgress,
     Throughput,
     WandbRun,
-    find_last,
 )
 from callbacks.wandb_folder import trial_run_id
 from datamodules.faces import FaceDataModule
@@ -224,10 +223,11 @@ def fit(
         val_check_interval=settings.val_every * micro_batches,
         check_val_every_n_epoch=None,
     )
-    last = find_last(run_dir)
+    last = checkpoint.find_last()
     with wandb_run, _interruptible():
         if last is not None and _finish(last, module, averages):
             trainer.validate(module, datamodule=datamodule, verbose=False)
+            checkpoint.clear_damaged(trainer)
         else:
             trainer.fit(module, datamodule=datamodule, ckpt_path=last)
     if averages is not None:
