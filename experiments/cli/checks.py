@@ -86,6 +86,10 @@ def check(cfg: Any, words: Mapping[str, str]) -> None:
         raise UserError("trainer.precision=16-mixed is not supported: take bf16-mixed or 32-true.")
     if cfg.trainer.devices == 0 or cfg.trainer.devices < -1 or cfg.trainer.num_nodes < 1:
         raise UserError("trainer.devices is a number of devices or -1 (all), num_nodes at least 1.")
+    if cfg.trainer.timeout_seconds <= 0:
+        raise UserError(
+            f"trainer.timeout_seconds is {cfg.trainer.timeout_seconds}: give a number above 0."
+        )
     _check_ablation(cfg, words) if cfg.task == "ablation" else _check_single(cfg, words)
 
 

@@ -36,6 +36,7 @@ from callbacks.wandb_folder import trial_run_id
 from datamodules.faces import FaceDataModule
 from experiments.cli.srun import TRAINING, in_slurm, srun_tasks, tell_followers
 from experiments.pipelines.build import plain
+from experiments.pipelines.strategy import build_strategy
 from lightning_modules.stepped import SteppedModule
 from osdface.errors import UserError
 
@@ -87,11 +88,13 @@ def build_trainer(cfg: DictConfig, callbacks: list[L.Callback], **options: Any) 
     _quiet()
     chosen = plain(cfg.trainer)
     threads = chosen.pop("threads", None)
+    del chosen["timeout_seconds"]  # the strategy's
     if threads:
         torch.set_num_threads(int(threads))
     tell_followers(cfg.output_dir, TRAINING)
     return L.Trainer(
         **chosen,
+        strategy=build_strategy(cfg),
         plugins=_environments(),
         logger=False,
         enable_checkpointing=any(isinstance(c, StepCheckpoint) for c in callbacks),
