@@ -5,6 +5,7 @@ from callbacks.codebook_pictures import CodebookPictures
 from callbacks.ema import EMA
 from callbacks.guards import AccuracyBounds, GuardLog
 from callbacks.image_grid import ImageGrid
+from callbacks.preemption import Preemption
 from callbacks.progress import StepProgress
 from callbacks.run_log import RunLog
 from callbacks.status import StatusFile
@@ -18,6 +19,7 @@ __all__ = [
     "CodebookPictures",
     "GuardLog",
     "ImageGrid",
+    "Preemption",
     "RunLog",
     "StatusFile",
     "StepCheckpoint",

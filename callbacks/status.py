@@ -8,7 +8,7 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from callbacks.values import current_step
-from osdface.run_folder import one_line, read_status, write_status
+from osdface.run_folder import interruption, one_line, read_status, write_status
 
 
 class StatusFile(Callback):
@@ -59,7 +59,7 @@ class StatusFile(Callback):
     ) -> None:
         status, reason = "failed", one_line(exception)
         if not isinstance(exception, Exception):  # Ctrl-C or a signal: the next start goes on
-            status, reason = "running", f"interrupted ({type(exception).__name__})"
+            status, reason = "running", interruption(exception)
         with suppress(OSError):  # on a full disk it would hide the error itself
             self._write(trainer, pl_module, status, reason)
 

@@ -12,7 +12,7 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from callbacks.values import EverySteps, current_step, numbers, training_values, validation_values
 from callbacks.wandb_folder import resolve_mode, stable_run_id
-from osdface.run_folder import offline_folders, one_line, sync_command
+from osdface.run_folder import interruption, offline_folders, one_line, sync_command
 
 STEP = "generator_step"
 
@@ -20,6 +20,12 @@ STEP = "generator_step"
 def _settings(**values: Any) -> wandb.Settings:
     """Builds settings from those that this version of wandb knows."""
     return wandb.Settings(**{k: v for k, v in values.items() if k in wandb.Settings.model_fields})
+
+
+def _ending(error: BaseException) -> dict[str, str]:
+    if isinstance(error, Exception):
+        return {"status": "failed", "reason": one_line(error)}
+    return {"status": "interrupted", "reason": interruption(error)}
 
 
 class WandbRun(Callback):
@@ -163,7 +169,7 @@ class WandbRun(Callback):
 
     def __exit__(self, kind: Any, error: BaseException | None, traceback: Any) -> None:
         if error is not None:
-            self.summarize({"status": "failed", "reason": one_line(error)})
+            self.summarize(_ending(error))
         self.finish(failed=error is not None or self._failed)
         self._managed = False
 
@@ -197,6 +203,9 @@ class WandbRun(Callback):
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
     ) -> None:
         self._failed = True
+        if not isinstance(exception, Exception) and self.run is not None:
+            # A signal or Ctrl-C: W&B shows "preempted", and a sweep does not count it as failed.
+            self._try(self.run.mark_preempting, "mark the interruption")
         if not self._managed:
             self.finish(failed=True)
 

@@ -21,6 +21,11 @@ def one_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {lines[0].strip()}"[:300] if lines else type(error).__name__
 
 
+def interruption(error: BaseException) -> str:
+    """Returns the reason of a run that Ctrl-C or a signal ended: the next start goes on."""
+    return f"interrupted ({str(error) or type(error).__name__})"
+
+
 def read_status(run_dir: str | Path) -> dict[str, Any]:
     """Reads ``status.json``; a missing or broken file gives an empty dict."""
     try:

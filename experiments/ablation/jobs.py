@@ -14,9 +14,10 @@ from experiments.cli import tasks
 from experiments.cli.compose import plain
 from experiments.cli.folders import dump_config
 from experiments.cli.ranks import is_follower
+from experiments.cli.signals import watch
 from osdface.errors import disk_full
 from osdface.files import write_json, write_text
-from osdface.run_folder import is_finished, one_line, read_status, update_status
+from osdface.run_folder import interruption, is_finished, one_line, read_status, update_status
 
 
 def variant_dir(output_dir: Path, variant: str, seed: int, seeds: Any) -> Path:
@@ -28,8 +29,8 @@ def variant_dir(output_dir: Path, variant: str, seed: int, seeds: Any) -> Path:
 def with_status(folder: Path, run: Callable[[], Any]) -> Any:
     """Runs ``run()`` and writes status.json before and after; errors go on to the caller.
 
-    The seconds of earlier attempts are counted in. Ctrl-C leaves ``running`` with a reason: the
-    next start goes on.
+    The seconds of earlier attempts are counted in. Ctrl-C or a signal leaves ``running`` with a
+    reason: the next start goes on.
     """
     if is_follower():
         return run()
@@ -50,7 +51,7 @@ def with_status(folder: Path, run: Callable[[], Any]) -> Any:
         raise
     except BaseException as error:
         seconds = before + time.monotonic() - start
-        reason = f"interrupted ({type(error).__name__})"
+        reason = interruption(error)
         with suppress(OSError):
             update_status(folder, status="running", reason=reason, seconds=round(seconds, 1))
         raise
@@ -97,8 +98,9 @@ def run_single(cfg: DictConfig, folder: Path) -> int:
     try:
         metrics = with_status(folder, work)
     finally:
-        # Also after an error or Ctrl-C: what is on disk is worth a look.
-        if not is_follower() and not disk_full(sys.exception()):
+        # Also after an error or Ctrl-C: what is on disk is worth a look. A signal leaves no time,
+        # a full disk no room.
+        if not is_follower() and not watch.leaving and not disk_full(sys.exception()):
             _write_page(folder)
     if cfg.mode != "fit" and not is_follower():
         print("  ".join(f"{name} {value:.4f}" for name, value in metrics.items()))

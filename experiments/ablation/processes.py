@@ -9,6 +9,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from experiments.cli.signals import Interrupted, interruption_of
 from experiments.cli.words import to_argv
 from osdface.run_folder import read_status, update_status
 
@@ -32,12 +33,22 @@ def part_words(
 
 
 def run_words(words: Mapping[str, str]) -> int:
-    """Runs the command line in a new process with this one's terminal; returns its exit status."""
+    """Runs the command line in a new process with this one's terminal; returns its exit status.
+
+    Raises:
+        Interrupted: A signal came, to this process or to that one, which has saved and ended.
+    """
     command = [sys.executable, "-m", "experiments.run", *to_argv(words)]
     sys.stdout.flush()
     with subprocess.Popen(command) as process:
         try:
-            return process.wait()
+            status = process.wait()
+        except Interrupted as interruption:
+            # Sent to this process alone, or to that one as well, which then makes no difference.
+            process.send_signal(interruption.number)
+            # It saves at the end of its step, however long that takes, and sees to a requeue.
+            interruption.requeued = interruption_of(process.wait()) is not None
+            raise
         except BaseException:
             # Ctrl-C has reached that process as well: it saves and stops its own ranks first.
             try:
@@ -45,6 +56,9 @@ def run_words(words: Mapping[str, str]) -> int:
             except subprocess.TimeoutExpired:
                 process.kill()
             raise
+    if number := interruption_of(status):
+        raise Interrupted(number, requeued=True)
+    return status
 
 
 def run_variant_apart(words: Mapping[str, str], folder: Path) -> bool:

@@ -12,6 +12,7 @@ from experiments.ablation.processes import part_words, run_variant_apart, run_wo
 from experiments.cli import tasks
 from experiments.cli.compose import jobs_of
 from experiments.cli.ranks import is_follower, several_devices
+from experiments.cli.signals import Interrupted
 from osdface.run_folder import is_finished, one_line
 
 REPORT = "ablation.csv"
@@ -92,7 +93,11 @@ def run_ablation(
         code = 0 if done else prepare(cfg, words, output_dir)
         if code == 0:
             sweep()
-    finally:
+    except Interrupted:
+        raise  # it leaves no time for tables and pictures
+    except BaseException:
         # Also after Ctrl-C or an error between two jobs: what is on disk is worth a table.
-        gathered = gather(cfg, output_dir)
+        gather(cfg, output_dir)
+        raise
+    gathered = gather(cfg, output_dir)
     return code or gathered

@@ -25,6 +25,7 @@ from callbacks import (
     CodebookPictures,
     GuardLog,
     ImageGrid,
+    Preemption,
     RunLog,
     StatusFile,
     StepCheckpoint,
@@ -34,6 +35,7 @@ from callbacks import (
 )
 from callbacks.wandb_folder import trial_run_id
 from datamodules.faces import FaceDataModule
+from experiments.cli.signals import watch
 from experiments.cli.srun import TRAINING, in_slurm, srun_tasks, tell_followers
 from experiments.pipelines.build import plain
 from experiments.pipelines.strategy import build_strategy
@@ -113,7 +115,8 @@ def _environments() -> list[ClusterEnvironment]:
     srun in a job of such a name for a run of its own.
     """
     if srun_tasks() > 1:
-        # Its handler of SIGUSR1 saves wherever the signal lands, which loses work or hangs.
+        # Its handler of SIGUSR1 saves wherever the signal lands, which loses work or hangs;
+        # callbacks.Preemption does it at the end of a step.
         return [SLURMEnvironment(auto_requeue=False)]
     return [LightningEnvironment()] if in_slurm() and "RANK" not in os.environ else []
 
@@ -213,6 +216,7 @@ def fit(
         CodebookPictures(run_dir, wandb_run),
         StepProgress(settings.label, enabled=bool(cfg.progress), shown=settings.shown),
         StatusFile(run_dir, wandb_run=wandb_run),
+        Preemption(watch, checkpoint, settings.val_every),
         checkpoint,
     ]
     averages = EMA(settings.ema_decay) if settings.ema_decay else None
@@ -227,7 +231,7 @@ def fit(
         check_val_every_n_epoch=None,
     )
     last = checkpoint.find_last()
-    with wandb_run, _interruptible():
+    with watch.deferred(), wandb_run, _interruptible():
         if last is not None and _finish(last, module, averages):
             trainer.validate(module, datamodule=datamodule, verbose=False)
             checkpoint.clear_damaged(trainer)

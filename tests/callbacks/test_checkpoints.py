@@ -166,7 +166,9 @@ def test_every_damage_of_one_byte_is_found_or_does_no_harm(tmp_path):
     assert fault(path) is None
     found = 0
     for place in range(0, len(whole), 11):
-        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1 << place % 8]) + whole[place + 1 :])
+        path.write_bytes(
+            whole[:place] + bytes([whole[place] ^ 1 << place % 8]) + whole[place + 1 :]
+        )
         if fault(path) is None:
             held = torch.load(path, weights_only=True)
             assert torch.equal(held["state_dict"]["w"], weight) and held["generator_step"] == 3
