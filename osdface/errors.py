@@ -1,4 +1,4 @@
-"""The one exception that means "the user can mend this", and what a full disk is told as."""
+"""The exceptions that are told in one sentence, and the sentence of a full disk."""
 
 import errno
 from pathlib import Path
@@ -12,8 +12,16 @@ _FULL_TEXTS = ("No space left on device", "Disk quota exceeded")
 class UserError(Exception):
     """A user's mistake, told in one sentence: what is wrong, where, and what to do.
 
-    Commands print it without a traceback and exit with status 2.
+    Commands print it without a traceback and exit with ``status``.
     """
+
+    status = 2
+
+
+class Outage(UserError):
+    """Something outside broke, such as another process or the network; nobody's mistake."""
+
+    status = 1
 
 
 def disk_full(error: BaseException | None) -> bool:

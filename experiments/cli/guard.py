@@ -17,7 +17,7 @@ def guarded(work: Callable[[], int], *, tell_interruption: bool = True) -> int:
         return work()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
-        return 2
+        return error.status
     except KeyboardInterrupt:
         if tell_interruption:
             print("Interrupted; the same command goes on.", file=sys.stderr)

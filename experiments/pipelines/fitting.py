@@ -37,6 +37,7 @@ from callbacks.wandb_folder import trial_run_id
 from datamodules.faces import FaceDataModule
 from experiments.cli.signals import watch
 from experiments.cli.srun import TRAINING, in_slurm, srun_tasks, tell_followers
+from experiments.pipelines import peers
 from experiments.pipelines.build import plain
 from experiments.pipelines.strategy import build_strategy
 from lightning_modules.stepped import SteppedModule
@@ -94,6 +95,7 @@ def build_trainer(cfg: DictConfig, callbacks: list[L.Callback], **options: Any) 
     if threads:
         torch.set_num_threads(int(threads))
     tell_followers(cfg.output_dir, TRAINING)
+    peers.prepare()
     return L.Trainer(
         **chosen,
         strategy=build_strategy(cfg),
@@ -231,7 +233,7 @@ def fit(
         check_val_every_n_epoch=None,
     )
     last = checkpoint.find_last()
-    with watch.deferred(), wandb_run, _interruptible():
+    with watch.deferred(), wandb_run, peers.joined(cfg.trainer.timeout_seconds), _interruptible():
         if last is not None and _finish(last, module, averages):
             trainer.validate(module, datamodule=datamodule, verbose=False)
             checkpoint.clear_damaged(trainer)

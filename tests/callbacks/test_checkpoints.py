@@ -85,9 +85,9 @@ def test_a_disk_that_fails_leaves_both_checkpoints(toy, tmp_path, monkeypatch, n
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
-def flip(path, place):
+def flip(path, place, bits=0x10):
     data = bytearray(path.read_bytes())
-    data[place] ^= 0x10
+    data[place] ^= bits
     path.write_bytes(data)
 
 
