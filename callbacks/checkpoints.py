@@ -10,6 +10,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_only
+from torch import distributed
 
 from callbacks.checkpoint_files import LAST, WholeFileIO, look_for_last, set_aside
 from callbacks.values import EverySteps, current_step
@@ -171,10 +172,11 @@ class StepCheckpoint(Checkpoint):
 
 def _check_same_step(trainer: Trainer, step: int) -> None:
     """Raises on all ranks if they resumed different checkpoints, as with a stale file server."""
-    own = torch.tensor([step], device=trainer.strategy.root_device)
-    steps = trainer.strategy.all_gather(own).flatten().tolist()
-    if len(set(steps)) > 1:
+    ends = torch.tensor([step, -step], device=trainer.strategy.root_device)
+    distributed.all_reduce(ends, op=distributed.ReduceOp.MAX)
+    last, first = int(ends[0]), -int(ends[1])
+    if first != last:
         raise UserError(
-            f"The processes resumed at different steps {steps}: they do not see the same folder "
-            "checkpoints; wait until the file server shows all of them the same and start again."
+            f"The processes resumed at different steps, {first} to {last}: they do not see the "
+            "same folder checkpoints; wait until the file server shows it alike, and start again."
         )

@@ -53,11 +53,13 @@ class WandbRun(Callback):
         entity: str | None = None,
         run_id: str | None = None,
         finish_timeout: float = 600.0,
+        init_timeout: float = 30.0,
     ) -> None:
         """Settings.
 
         ``config``: plain resolved values; ``mode``: auto|online|offline|disabled; ``run_id``: used
-        if the run folder stores none; ``finish_timeout``: seconds to wait for an upload at the end.
+        if the run folder stores none; ``finish_timeout``: seconds to wait for an upload at the end; ``init_timeout``: for the
+        server's answer at the start.
         """
         resolve_mode(mode)
         self.run_dir = Path(run_dir)
@@ -72,7 +74,7 @@ class WandbRun(Callback):
             "job_type": job_type,
             "config": dict(config or {}),
         }
-        self.finish_timeout = finish_timeout
+        self.finish_timeout, self.init_timeout = finish_timeout, init_timeout
         self._wanted_id = run_id
         self.run: Any = None
         self.run_id: str | None = None
@@ -94,7 +96,11 @@ class WandbRun(Callback):
                 return self
             except Exception as error:
                 rest = "goes on offline" if attempt == "online" else "goes on without W&B"
-                warnings.warn(f"W&B did not start ({error}): the run {rest}.", stacklevel=2)
+                warnings.warn(
+                    f"W&B did not start ({one_line(error)}): the run {rest}.", stacklevel=2
+                )
+                # W&B's own process keeps the half-open run and would refuse its id.
+                self._try(wandb.teardown, "close the half-open run")
         self.run_id = None
         return self
 
@@ -102,8 +108,10 @@ class WandbRun(Callback):
         settings = _settings(
             silent=True,
             console="off",
-            init_timeout=60.0,
+            init_timeout=self.init_timeout,
+            login_timeout=self.init_timeout,
             finish_timeout=self.finish_timeout,
+            finish_timeout_raises=True,
             # A job of a sweep must not get the run that an earlier one left open.
             reinit="create_new",
         )

@@ -6,6 +6,7 @@ import signal
 import sys
 import threading
 import time
+from contextlib import suppress
 
 _NAME = "OSDFACE_PARENT"
 _PR_SET_PDEATHSIG = 1
@@ -50,10 +51,8 @@ def watch_parent(tell: bool, seconds: float = 0.5) -> None:
 
     threading.Thread(target=look, daemon=True, name="parent-watch").start()
     # A stopped process runs no thread: with its parent it is woken up, to see that it is alone.
-    try:
+    with suppress(OSError, AttributeError):  # only Linux has it
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGCONT)
-    except (OSError, AttributeError):  # another system than Linux
-        pass
 
 
 def is_stopped(number: int) -> bool:
