@@ -158,16 +158,13 @@ class WandbRun(Callback):
 
         A server that does not answer is no such case: that process keeps everything on disk.
         """
-        run, self.run = self.run, None
-        if self._lost:
-            warnings.warn(
-                f"W&B was lost again ({error}): the run goes on without it.", stacklevel=3
-            )
-            return
-        self._lost = True
-        warnings.warn(f"W&B's process was lost ({error}): the run goes on offline.", stacklevel=3)
+        (run, self.run), again, self._lost = (self.run, None), self._lost, True
+        rest = "without W&B" if again else "offline"
+        warnings.warn(f"W&B's process was lost ({error}): the run goes on {rest}.", stacklevel=3)
         with suppress(Exception):
             run.finish(exit_code=1)
+        if again:
+            return
         with suppress(Exception):
             wandb.teardown()
         try:

@@ -10,6 +10,7 @@ from contextlib import suppress
 
 _NAME = "OSDFACE_PARENT"
 _PR_SET_PDEATHSIG = 1
+_parent: int | None = None
 
 
 def name_parent() -> None:
@@ -17,9 +18,9 @@ def name_parent() -> None:
     os.environ[_NAME] = str(os.getpid())
 
 
-def is_child() -> bool:
-    """True if the process that called :func:`name_parent` started this one and lives."""
-    return os.environ.get(_NAME) == str(os.getppid())
+def parent_process() -> int | None:
+    """Returns the process of ours that started this one, None if none did; see watch_parent."""
+    return _parent
 
 
 def watch_parent(tell: bool, seconds: float = 0.5) -> None:
@@ -33,9 +34,11 @@ def watch_parent(tell: bool, seconds: float = 0.5) -> None:
         tell: Says so, in one sentence; of several children one has to.
         seconds: Between two looks.
     """
-    if not is_child():
-        return
+    global _parent
     parent = os.getppid()
+    if os.environ.get(_NAME) != str(parent):
+        return
+    _parent = parent
 
     def look() -> None:
         while os.getppid() == parent:

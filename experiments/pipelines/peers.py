@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from lightning.pytorch.strategies.launchers import subprocess_script
 from torch import distributed
 
-from experiments.cli.parent import is_child, is_stopped, name_parent
+from experiments.cli.parent import is_stopped, name_parent, parent_process
 from experiments.cli.ranks import is_follower
 from osdface.errors import Outage
 
@@ -118,8 +118,8 @@ def joined(timeout_seconds: float) -> Iterator[None]:
             if not is_follower():
                 children.end()
             raise
-        if is_follower() and is_child():
-            _leave(timeout_seconds)
+        if is_follower() and (parent := parent_process()) is not None:
+            _leave(parent, timeout_seconds)
         if is_follower():
             time.sleep(ENDING_S)  # the first one tells it, and srun ends this one
         told = _tell(error, timeout_seconds)
@@ -135,7 +135,7 @@ def _tell(error: BaseException, timeout_seconds: float) -> str:
         if (told := children.account(waited if silent else "")) is not None:
             return told
         time.sleep(0.1)
-    own = f"process {os.environ.get('SLURM_PROCID') or os.environ.get('RANK') or 0}"
+    own = f"process {os.environ.get('RANK') or os.environ.get('SLURM_PROCID') or 0}"
     if silent:
         return (
             f"Another process did not answer {own} for {timeout_seconds:g} s "
@@ -147,9 +147,8 @@ def _tell(error: BaseException, timeout_seconds: float) -> str:
     )
 
 
-def _leave(timeout_seconds: float) -> None:
+def _leave(parent: int, timeout_seconds: float) -> None:
     """Ends a process that the first one started, which tells what happened if it can."""
-    parent = os.getppid()
     if is_stopped(parent):
         print(
             f"error: The first process of this run ({parent}) is stopped, was waited for "

@@ -16,7 +16,7 @@ from tests.experiments.pipelines.test_resume import steps_logged
 
 ROOT = Path(__file__).resolve().parents[3]
 # The processes of a run come up one after the other, which takes its time on a busy machine.
-TIMEOUT_S = 45
+TIMEOUT_S = 40
 
 
 def alive(number: int) -> bool:
@@ -69,10 +69,10 @@ def test_killed_and_stopped_processes_end_the_run_and_it_goes_on(tmp_path, cache
 
     cases = [  # rank, signal, exit status, what is said, seconds at most
         (1, signal.SIGKILL, 1, "Process 1 of this run ended by SIGKILL", 40),
-        (1, signal.SIGSTOP, 1, "Process 1 of this run is stopped, and was waited for 45 s",
+        (1, signal.SIGSTOP, 1, "Process 1 of this run is stopped, and was waited for 40 s",
          TIMEOUT_S + 40),
         (0, signal.SIGKILL, -9, "The first process of this run", 10),
-        (0, signal.SIGSTOP, -9, "is stopped, was waited for 45 s", TIMEOUT_S + 20),
+        (0, signal.SIGSTOP, -9, "is stopped, was waited for 40 s", TIMEOUT_S + 20),
     ]  # fmt: skip
     for number, (rank, kill, status, told, seconds) in enumerate(cases, 1):
         errors = tmp_path / f"stderr{number}"
