@@ -1,0 +1,63 @@
+"""The disk is full while a run writes: one sentence, nothing lost, and the same command goes on."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from callbacks import find_last
+from callbacks.checkpoint_files import fault
+from tests.experiments.pipelines.conftest import fast_words
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 96 MB; mounting one needs root."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=96m", "none", str(folder)]
+    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True).returncode != 0:
+        pytest.skip("a small file system cannot be mounted here")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def fill(disk: Path, free: int) -> Path:
+    """Leaves ``free`` bytes of a disk."""
+    filler = disk / "filler"
+    filler.write_bytes(bytes(max(0, shutil.disk_usage(disk).free - free)))
+    return filler
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("free", [0, 60_000, 1_000_000, 24_000_000])
+def test_the_command_says_one_sentence_and_goes_on_later(small_disk, tmp_path, cache_dir, free):
+    """Full at the start, at the log, at the pictures and at the checkpoint; W&B writes as well."""
+    run = small_disk / "run"
+    words = fast_words(**{
+        "scale.stage2.steps": 4, "scale.stage2.val_every": 2, "cache_dir": cache_dir,
+        "output_dir": run, "logger": "wandb", "logger.mode": "offline",
+        "vre.checkpoint": "osdface/assets/tiny/vre",
+    })  # fmt: skip
+    command = [sys.executable, "-m", "experiments.run", "experiment=osdface", *words]
+    filler = fill(small_disk, free)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240)
+    told = [line for line in done.stderr.splitlines() if line.startswith("error:")]
+    print(free, done.returncode, told)
+    assert done.returncode == 2 and len(told) == 1, done.stderr
+    assert "No space left on device" in told[0] and "give the same command" in told[0]
+    assert "Traceback" not in done.stderr
+    checkpoints = run / "checkpoints"
+    held = [path for path in checkpoints.glob("*") if path.suffix == ".ckpt"]
+    assert not [path for path in held if path.name.startswith(".") or fault(path)]
+
+    filler.unlink()
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr
+    assert torch.load(find_last(run), weights_only=True)["generator_step"] == 4
