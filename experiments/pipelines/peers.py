@@ -149,6 +149,8 @@ def _tell(error: BaseException, timeout_seconds: float) -> str:
 
 def _leave(parent: int, timeout_seconds: float) -> None:
     """Ends a process that the first one started, which tells what happened if it can."""
+    if os.environ.get("LOCAL_RANK") != "1":
+        time.sleep(ENDING_S)  # one of them tells it
     if is_stopped(parent):
         print(
             f"error: The first process of this run ({parent}) is stopped, was waited for "
@@ -157,5 +159,6 @@ def _leave(parent: int, timeout_seconds: float) -> None:
             flush=True,
         )
         os.kill(parent, signal.SIGKILL)
+        os._exit(1)
     time.sleep(2)  # if that one was killed, the watch on it says so
     raise SystemExit(1)

@@ -86,9 +86,15 @@ def test_killed_and_stopped_processes_end_the_run_and_it_goes_on(tmp_path, cache
         own = family(process.pid)
         begin = time.monotonic()
         os.kill(second_rank(process.pid) if rank else process.pid, kill)
-        assert process.wait(seconds) == status, errors.read_text()
-        while any(map(alive, own)) and time.monotonic() < begin + seconds:
-            time.sleep(0.1)
+        try:
+            assert process.wait(seconds) == status, errors.read_text()
+            while any(map(alive, own)) and time.monotonic() < begin + seconds:
+                time.sleep(0.1)
+        except BaseException:
+            process.kill()
+            for each in filter(alive, own):
+                os.kill(each, signal.SIGKILL)
+            raise
         print(f"case {number}: ended after {time.monotonic() - begin:.1f} s")
         assert not [each for each in own if alive(each)]
         said = [line for line in errors.read_text().splitlines() if line.startswith("error:")]
