@@ -10,6 +10,7 @@ from torch import distributed
 from callbacks.checkpoints import StepCheckpoint
 from callbacks.values import current_step
 
+VALIDATION_DUE = "validation_due"
 _VALIDATION = "epoch_loop.val_loop.batch_progress"
 
 
@@ -83,14 +84,17 @@ class Preemption(Callback):
             self._look(trainer, pl_module)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._validated = current_step(pl_module)
+        self._validated = step = current_step(pl_module)
+        if trainer.state.fn == TrainerFn.FITTING and step >= _last_step(pl_module, step):
+            trainer.should_stop = True  # resumed for this validation alone
 
     def on_save_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         step = current_step(pl_module)
-        due = step % self.val_every == 0 or step >= int(getattr(pl_module, "max_steps", step + 1))
-        if due and self._validated != step:
+        due = step % self.val_every == 0 or step >= _last_step(pl_module, step)
+        checkpoint[VALIDATION_DUE] = due and self._validated != step
+        if checkpoint[VALIDATION_DUE]:
             # What Lightning finds after a stop in the middle of a validation's first batch.
             progress = checkpoint["loops"]["fit_loop"][_VALIDATION]
             done = progress["total"]["completed"]
@@ -111,6 +115,10 @@ class Preemption(Callback):
 
     def _agreed(self, trainer: Trainer) -> int:
         return int(_over_ranks(self.signals.level, distributed.ReduceOp.MAX, trainer))
+
+
+def _last_step(pl_module: LightningModule, step: int) -> int:
+    return int(getattr(pl_module, "max_steps", step + 1))
 
 
 def _over_ranks(value: float, operation: Any, trainer: Trainer) -> float:

@@ -117,13 +117,13 @@ class WandbRun(Callback):
             # A job of a sweep must not get the run that an earlier one left open.
             reinit="create_new",
         )
-        # W&B ignores resume offline (with a warning): the id alone joins the parts on syncing.
-        resume: Any = "allow" if mode == "online" else None
+        # Offline too: `wandb sync` then appends a part to those before it. Without it the part's
+        # steps begin at 0 again, and the server drops them.
         run = wandb.init(
             dir=str(self.run_dir),
             id=self.run_id,
             mode=mode,
-            resume=resume,
+            resume="allow",
             settings=settings,
             **self.arguments,
         )

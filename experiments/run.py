@@ -29,6 +29,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(argv: list[str]) -> int:
+    watch.obey()
     # Only now: --help answers at once, and a signal while this is imported ends it in order.
     from experiments.cli.main import run
 

@@ -64,9 +64,9 @@ class SignalWatch:
 
     @contextmanager
     def installed(self) -> Iterator[None]:
-        """Handles the signals in this block and forgets earlier ones."""
+        """Handles the signals in this block, and only notes them before :meth:`obey`."""
         before = {number: signal.getsignal(number) for number in WATCHED}
-        self._level, self._deferred, self.leaving, self._requeued = 0, False, False, False
+        self._level, self._deferred, self.leaving, self._requeued = 0, True, False, False
         self._pid = os.getpid()
         self.install()
         try:
@@ -96,13 +96,23 @@ class SignalWatch:
             raise Interrupted(number)
 
     @contextmanager
-    def deferred(self) -> Iterator[None]:
-        """Only notes signals in this block; one that nobody has looked at ends the command then."""
+    def deferred(self, alone: bool = True) -> Iterator[None]:
+        """Only notes signals in this block.
+
+        One that came too late for a save ends the command after it; without ``alone`` the next
+        training does so, since other ranks may not have got it and would wait for this one.
+        """
         self._deferred = True
         try:
             yield
         finally:
             self._deferred = False
+        if alone:
+            self.obey()
+
+    def obey(self) -> None:
+        """Ends the command at any signal from now on, and now if one was noted."""
+        self._deferred = False
         if self._level:
             self.leave(self._level)
 

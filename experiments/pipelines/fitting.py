@@ -33,6 +33,7 @@ from callbacks import (
     Throughput,
     WandbRun,
 )
+from callbacks.preemption import VALIDATION_DUE
 from callbacks.wandb_folder import trial_run_id
 from datamodules.faces import FaceDataModule
 from experiments.cli.signals import watch
@@ -148,16 +149,12 @@ def _interruptible() -> Iterator[None]:
         raise
 
 
-def _finish(last: Path, module: SteppedModule, averages: EMA | None) -> bool:
-    """Loads a checkpoint that needs no further step; returns False if it needs some."""
-    state = torch.load(last, map_location="cpu", weights_only=True)
-    if int(state["generator_step"]) < module.max_steps:
-        return False
+def _finish(state: dict[str, Any], module: SteppedModule, averages: EMA | None) -> None:
+    """Fills the module from a checkpoint of the last step."""
     module.on_load_checkpoint(state)
     module.load_state_dict(state["state_dict"], strict=False)
     if averages is not None:
         averages.load_state_dict(state["callbacks"][averages.state_key])
-    return True
 
 
 def load_weights(state: Any, module: SteppedModule, where: str) -> None:
@@ -224,17 +221,26 @@ def fit(
     averages = EMA(settings.ema_decay) if settings.ema_decay else None
     if averages is not None:
         callbacks.insert(0, averages)
-    micro_batches = module.settings.accumulate
+    last = checkpoint.find_last()
+    state = torch.load(last, map_location="cpu", weights_only=True) if last else {}
+    trained = int(state.get("generator_step", 0)) >= module.max_steps
+    unvalidated = bool(state.get(VALIDATION_DUE))
     trainer = build_trainer(
         cfg,
         callbacks,
         max_epochs=-1,
-        val_check_interval=settings.val_every * micro_batches,
+        # After the last step there is a validation whatever the distance is.
+        val_check_interval=1 if trained else settings.val_every * module.settings.accumulate,
         check_val_every_n_epoch=None,
     )
-    last = checkpoint.find_last()
-    with watch.deferred(), wandb_run, peers.joined(cfg.trainer.timeout_seconds), _interruptible():
-        if last is not None and _finish(last, module, averages):
+    with (
+        watch.deferred(trainer.world_size == 1),
+        wandb_run,
+        peers.joined(cfg.trainer.timeout_seconds),
+        _interruptible(),
+    ):
+        if trained and not unvalidated:
+            _finish(state, module, averages)
             trainer.validate(module, datamodule=datamodule, verbose=False)
             checkpoint.clear_damaged(trainer)
         else:

@@ -45,8 +45,10 @@ SelectType=select/cons_tres
 SelectTypeParameters=CR_CPU
 SchedulerParameters=sched_interval=2,sched_min_interval=0,batch_sched_delay=0
 ReturnToService=2
-KillWait=5
+KillWait=20
 JobRequeue=1
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
 """
 
 
@@ -110,6 +112,8 @@ class Cluster:
         for node, own in zip(NODES, ports, strict=True):
             text += f"NodeName={node} {self.place(node)} Port={own} CPUs=4\n"
         text += f"PartitionName=main Nodes={','.join(NODES)} Default=YES\n"
+        # Its jobs take the nodes from those of the other partition.
+        text += f"PartitionName=high Nodes={','.join(NODES)} PriorityTier=10 PreemptMode=OFF\n"
         (self.folder / "slurm.conf").write_text(text)
         # Else slurmd looks for the machine's cgroups.
         (self.folder / "cgroup.conf").write_text("CgroupPlugin=cgroup/v1\n")
@@ -132,7 +136,9 @@ class Cluster:
 
     def wait_for_nodes(self, seconds: float = 30) -> None:
         end = time.monotonic() + seconds
-        while self.run("sinfo", "-h", "-N", "-t", "idle", "-o", "%N").stdout.split() != [*NODES]:
+        while self.run(
+            "sinfo", "-h", "-N", "-p", "main", "-t", "idle", "-o", "%N"
+        ).stdout.split() != [*NODES]:
             assert time.monotonic() < end, self.run("sinfo", "-R").stdout
             time.sleep(0.2)
 
