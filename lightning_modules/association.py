@@ -82,8 +82,8 @@ class DictionaryAssociationModule(SteppedModule):
             terms |= {f"{domain}/{name}": value for name, value in own.items()}
         flat = [passed[d].tokens.flatten(2).transpose(1, 2) for d in ("hq", "lq")]
         terms["association"] = self.association_weight * self.association(*flat)
-        self.logged |= {f"loss/{name}": float(value.detach()) for name, value in terms.items()}
-        self.logged["association/temperature"] = float(self.association.temperature().detach())
+        self.figures.add({f"loss/{name}": value for name, value in terms.items()})
+        self.figures.add({"association/temperature": self.association.temperature()})
         total = torch.stack(list(terms.values())).sum()
         self.update(generator_optimizer, total, "autoencoder", batch["key"])
         self.untoggle_optimizer(generator_optimizer)
@@ -110,7 +110,7 @@ class DictionaryAssociationModule(SteppedModule):
         self.toggle_optimizer(optimizer)
         losses = [d.discriminator_term(batch[name], passed[name]) for name, d in started]
         loss = torch.stack(losses).sum()
-        self.logged["loss/discriminator"] = float(loss.detach())
+        self.figures.add({"loss/discriminator": loss})
         self.update(optimizer, loss, "discriminator", batch["key"])
         self.untoggle_optimizer(optimizer)
 

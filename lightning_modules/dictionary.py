@@ -151,7 +151,7 @@ class VQDictionaryModule(SteppedModule):
         self.toggle_optimizer(generator_optimizer)
         passed = self.dictionary.autoencoder(images)
         terms = self.dictionary.generator_terms(images, passed, step)
-        self.logged |= {f"loss/{name}": float(value.detach()) for name, value in terms.items()}
+        self.figures.add({f"loss/{name}": value for name, value in terms.items()})
         self.update(
             generator_optimizer,
             torch.stack(list(terms.values())).sum(),
@@ -162,7 +162,7 @@ class VQDictionaryModule(SteppedModule):
         if step >= self.dictionary.settings.discriminator_start:
             self.toggle_optimizer(discriminator_optimizer)
             loss = self.dictionary.discriminator_term(images, passed)
-            self.logged["loss/discriminator"] = float(loss.detach())
+            self.figures.add({"loss/discriminator": loss})
             self.update(discriminator_optimizer, loss, "discriminator", batch["key"])
             self.untoggle_optimizer(discriminator_optimizer)
         if self.completes_step:

@@ -133,13 +133,12 @@ class OneStepDistillationModule(SteppedModule):
         weighted = {name: weights[name] * value for name, value in terms.items()}
         every = self.log_gradients_every
         if every and self.generator_step % every == 0:
-            for name, norm in latent_gradient_norms(weighted, latent).items():
-                self.logged[f"loss/{name}/latent_gradient"] = float(norm)
-        for name, value in terms.items():
-            self.logged[f"loss/{name}/raw"] = float(value.detach())
-            self.logged[f"loss/{name}/weighted"] = float(weighted[name].detach())
+            norms = latent_gradient_norms(weighted, latent)
+            self.figures.add_norms({f"loss/{n}/latent_gradient": v for n, v in norms.items()})
         total = torch.stack(list(weighted.values())).sum()
-        self.logged["loss/total"] = float(total.detach())
+        self.figures.add({f"loss/{name}/raw": value for name, value in terms.items()})
+        self.figures.add({f"loss/{name}/weighted": value for name, value in weighted.items()})
+        self.figures.add({"loss/total": total})
         return total
 
     def _noised(self, restored: Restoration, latent: Tensor, keys: Sequence[str]) -> "_Noised":
@@ -168,8 +167,7 @@ class OneStepDistillationModule(SteppedModule):
         real, fake = logits.chunk(2)
         loss = self.adversarial.discriminator(real, fake)
         accuracy = ((real > 0).float().mean() + (fake < 0).float().mean()) / 2
-        self.logged["loss/discriminator"] = float(loss.detach())
-        self.logged["discriminator/accuracy"] = float(accuracy)
+        self.figures.add({"loss/discriminator": loss, "discriminator/accuracy": accuracy})
         self.update(optimizer, loss, "discriminator", keys)
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:

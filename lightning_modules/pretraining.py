@@ -44,7 +44,7 @@ class VAEPretrainingModule(SteppedModule):
         }
         if self.perceptual is not None:
             terms["perceptual"] = self.perceptual_weight * self.perceptual(restored, images)
-        self.logged |= {f"loss/{name}": float(value.detach()) for name, value in terms.items()}
+        self.figures.add({f"loss/{name}": value for name, value in terms.items()})
         total = torch.stack(list(terms.values())).sum()
         self.update(self.optimizers(), total, "vae", batch["key"])
         self.finish_micro_batch()
@@ -113,7 +113,7 @@ class DiffusionPretrainingModule(SteppedModule):
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         """One update."""
         loss = self._loss(batch)
-        self.logged["loss/noise"] = float(loss.detach())
+        self.figures.add({"loss/noise": loss})
         self.update(self.optimizers(), loss, "unet", batch["key"])
         self.finish_micro_batch()
 

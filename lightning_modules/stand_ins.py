@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lightning_modules.ranks import gather_rows
 from lightning_modules.stepped import SteppedModule, StepSettings, adam
 from osdface.networks.tiny_identity import ArcMarginHead, TinyIdentityNetwork
 from osdface.networks.tiny_perceptual import TinyPerceptualHeads, TinyPerceptualNetwork
@@ -62,7 +63,7 @@ class IdentityPretrainingModule(SteppedModule):
         images = torch.where(degraded.to(batch["hq"].device), batch["lq"], batch["hq"])
         logits = self.head(self.network(images), batch["identity"])
         loss = F.cross_entropy(logits, batch["identity"])
-        self.logged["loss/arcface"] = float(loss.detach())
+        self.figures.add({"loss/arcface": loss})
         self.update(self.optimizers(), loss, "identity", batch["key"])
         self.finish_micro_batch()
 
@@ -71,8 +72,10 @@ class IdentityPretrainingModule(SteppedModule):
         self._collected.append((self.network(batch["hq"]), batch["identity"]))
 
     def on_validation_epoch_end(self) -> None:
-        """Pair accuracy over all held-out pictures."""
-        embeddings, identities = (torch.cat(part) for part in zip(*self._collected, strict=True))
+        """Pair accuracy over all held-out pictures, those of other ranks too."""
+        embeddings, identities = (
+            gather_rows(torch.cat(part)) for part in zip(*self._collected, strict=True)
+        )
         self._collected.clear()
         self.validation_metrics = pair_accuracy(embeddings, identities)
 
@@ -125,8 +128,7 @@ class PerceptualPretrainingModule(SteppedModule):
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         """One update."""
         attributes, severity, _ = self._terms(batch, self.generator_step)
-        self.logged["loss/attributes"] = float(attributes.detach())
-        self.logged["loss/severity"] = float(severity.detach())
+        self.figures.add({"loss/attributes": attributes, "loss/severity": severity})
         self.update(self.optimizers(), attributes + 5 * severity, "perceptual", batch["key"])
         self.finish_micro_batch()
 

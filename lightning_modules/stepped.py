@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from lightning_modules.finite import UpdateGuard, agreed
+from lightning_modules.ranks import average_batch_statistics, world_size
+from lightning_modules.step_figures import StepFigures
 from osdface.errors import UserError
 
 
@@ -62,7 +64,9 @@ class SteppedModule(L.LightningModule):
         skipped_networks: Whose updates the last step skipped, such as "generator".
         guard_records: What was skipped and not yet written down; a callback empties it.
         warnings: What callbacks found wrong with the run, for its status.
-        logged: What the last training step measured, for the callbacks.
+        figures: Collects what the micro-batches of the step at hand measure.
+        logged: What the last training step measured, for the callbacks; losses over its whole
+            global batch.
         fingerprints: Hashes of frozen parts, such as base and VRE, kept and compared on loading.
         validation_metrics: What the last validation measured.
         sample_images: Pictures of the last validation, name -> (N, 3, H, W) in [-1, 1].
@@ -81,6 +85,7 @@ class SteppedModule(L.LightningModule):
         self.warnings: list[str] = []
         self._guards: dict[str, UpdateGuard] = {}
         self._micro_batch = 0
+        self.figures = StepFigures()
         self.logged: dict[str, float] = {}
         self.validation_metrics: dict[str, float] = {}
         self.sample_images: dict[str, Tensor] = {}
@@ -101,6 +106,7 @@ class SteppedModule(L.LightningModule):
     def update(self, optimizer: Any, loss: Tensor, name: str, keys: Sequence[str] = ()) -> None:
         """Back-propagates a micro-batch and, at the last one of a step, clips and updates.
 
+        Of several processes each then has the gradient of the whole batch, and updates alike.
         A non-finite loss or gradient, on any rank, skips the update on all of them and is counted;
         after ``max_skipped`` in a row of one optimizer training stops.
 
@@ -116,6 +122,7 @@ class SteppedModule(L.LightningModule):
         if not self.completes_step:
             return
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        self._average(parameters)
         limit = self.settings.clip or math.inf
         norm = float(nn.utils.clip_grad_norm_(parameters, limit))
         self.logged[f"gradient_norm/{name}"] = norm
@@ -128,6 +135,13 @@ class SteppedModule(L.LightningModule):
         optimizer.zero_grad(set_to_none=True)
         if (record := guard.close(self.generator_step, norm, not finite)) is not None:
             self._skip(record)
+
+    def _average(self, parameters: list[nn.Parameter]) -> None:
+        # Other strategies have no such method: they average during the backward pass, or are alone.
+        strategy = getattr(self.trainer, "strategy", None)
+        average = getattr(strategy, "average_gradients", None)
+        if average is not None:
+            average(parameters)
 
     def _skip(self, record: dict[str, Any]) -> None:
         name, keys = record["network"], record["keys"]
@@ -157,10 +171,24 @@ class SteppedModule(L.LightningModule):
         self.logged["skipped_steps"] = float(self.skipped_steps)
         self._micro_batch = (self._micro_batch + 1) % self.settings.accumulate
         if self._micro_batch == 0:
+            self.logged |= self.figures.close()
             self.skipped_networks, self._skipped_now = self._skipped_now, []
             self.generator_step += 1
             if self.generator_step >= self.max_steps:
                 self.trainer.should_stop = True
+
+    def on_train_start(self) -> None:
+        """Gives each of several ranks a stream of its own, for modules that draw from torch's.
+
+        Stages 1 and 2 draw by (seed, step, key) and do not notice.
+        """
+        if world_size() > 1:
+            apart = 1_000_003 * self.global_rank + self.generator_step
+            torch.manual_seed(torch.initial_seed() + apart)
+
+    def on_validation_epoch_start(self) -> None:
+        """Makes the running statistics of BatchNorm, if there are any, those of all ranks."""
+        average_batch_statistics(self)
 
     def trainable_state(self) -> dict[str, Tensor]:
         """Returns the tensors that training changes: trainable parameters and their buffers."""

@@ -14,13 +14,13 @@ ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = """
 import sys, torch, lightning as L
 sys.path.insert(0, {root!r})
-from lightning.pytorch.strategies import DDPStrategy
 from callbacks import EMA, GuardLog
+from lightning_modules.data_parallel import AveragedDDPStrategy
 from tests.lightning_modules.small import build_module, make_batch
 torch.manual_seed(0)
 module, ema = build_module(gan=0.1, steps=4), EMA(0.5)
 trainer = L.Trainer(
-    accelerator="cpu", devices=2, strategy=DDPStrategy(find_unused_parameters=True),
+    accelerator="cpu", devices=2, strategy=AveragedDDPStrategy(),
     max_epochs=1, logger=False, enable_checkpointing=False, enable_progress_bar=False,
     enable_model_summary=False, use_distributed_sampler=False, num_sanity_val_steps=0,
     limit_val_batches=0, callbacks=[ema, GuardLog({out!r})],
@@ -30,15 +30,18 @@ batches = [make_batch(rank * 100 + n) for n in range(4)]
 if rank == 1:
     batches[1]["lq"] = batches[1]["lq"] * float("nan")
 real = module._log_terms
+own = []
 def infinite(*parts):  # loss alone, on rank 0 alone: no gradient carries it over
     total = real(*parts)
+    own.append(parts[0]["mse"])
     return total + float("inf") if rank == 0 and module.generator_step == 2 else total
 module._log_terms = infinite
 trainer.fit(module, torch.utils.data.DataLoader(batches, batch_size=None))
 state = {{n: p.detach() for n, p in module.named_parameters() if p.requires_grad}}
 steps = [int(s["step"]) for o in trainer.optimizers for s in o.state.values()]
 found = {{"state": state, "skipped": module.skipped_steps, "steps": steps, "shadow": ema.shadow}}
-torch.save(found | {{"loss": module.logged["loss/mse/raw"]}}, {out!r} + f"/{{rank}}.pt")
+found |= {{"loss": module.logged["loss/mse/raw"], "own": float(own[-1])}}
+torch.save(found, {out!r} + f"/{{rank}}.pt")
 """
 
 pytestmark = pytest.mark.slow
@@ -66,7 +69,8 @@ def records(folder: Path, name: str) -> list[dict[str, Any]]:
 
 def test_ranks_agree_after_steps_on_different_data(ranks) -> None:
     first, second = ranks
-    assert first["loss"] != second["loss"]  # they did see different data
+    assert first["own"] != second["own"]  # they did see different data
+    assert first["loss"] == second["loss"] == pytest.approx((first["own"] + second["own"]) / 2)
     for part in ("state", "shadow"):
         for name, value in first[part].items():
             assert torch.isfinite(value).all() and torch.equal(value, second[part][name]), name
