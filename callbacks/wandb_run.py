@@ -192,6 +192,8 @@ class WandbRun(Callback):
         try:
             run.finish(exit_code=1 if failed else 0)
         except TimeoutError:
+            # Ends W&B's own process, which holds the last figures back until then.
+            self._try(wandb.teardown, "close its process")
             kept = Path(str(run.dir)).parent
             warnings.warn(
                 f"W&B did not take everything within {self.finish_timeout:g} s: "

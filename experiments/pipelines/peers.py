@@ -80,7 +80,9 @@ class Children:
         """Returns a sentence on who is missing, None if all are there."""
         if (dead := self.dead()) is not None:
             rank, status = dead
-            how = f"by {signal.Signals(-status).name}" if status < 0 else f"with status {status}"
+            how = f"with status {status}, see above"
+            if status < 0:
+                how = f"by {signal.Signals(-status).name}"
             return f"Process {rank} of this run ended {how}{error}: {_GOES_ON}."
         if ranks := self.stopped():
             shown = " and ".join(map(str, ranks))

@@ -97,6 +97,13 @@ def test_ending_kills_those_that_do_not_end(children, monkeypatch) -> None:
     assert [each.returncode for each in children.processes] == [-9, -15, -9]
 
 
+def test_a_child_that_failed_has_said_why() -> None:
+    own = peers.Children()
+    own.processes = [subprocess.Popen(["sh", "-c", "exit 3"])]
+    own.processes[0].wait()
+    assert "Process 1 of this run ended with status 3, see above: the same" in own.account()
+
+
 @pytest.mark.parametrize("sees_it_itself", [True, False])
 def test_a_process_that_learns_nothing_of_a_death_is_ended(
     children, monkeypatch, capsys, sees_it_itself
