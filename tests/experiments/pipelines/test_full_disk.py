@@ -36,9 +36,9 @@ def fill(disk: Path, free: int) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("free", [0, 60_000, 1_000_000, 24_000_000])
+@pytest.mark.parametrize("free", [0, 60_000, 150_000, 1_000_000, 24_000_000])
 def test_the_command_says_one_sentence_and_goes_on_later(small_disk, tmp_path, cache_dir, free):
-    """Full at the start, at the log, at the pictures and at the checkpoint; W&B writes as well."""
+    """Full at the start, before the training, in its logs and at a checkpoint; W&B writes as well."""
     run = small_disk / "run"
     words = fast_words(**{
         "scale.stage2.steps": 4, "scale.stage2.val_every": 2, "cache_dir": cache_dir,
