@@ -35,29 +35,39 @@ def fill(disk: Path, free: int) -> Path:
     return filler
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("free", [0, 60_000, 150_000, 1_000_000, 24_000_000])
-def test_the_command_says_one_sentence_and_goes_on_later(small_disk, tmp_path, cache_dir, free):
-    """Full at the start, before the training, in its logs and at a checkpoint; W&B writes as well."""
-    run = small_disk / "run"
+def check(disk: Path, cache_dir: Path, free: int, *more: str) -> None:
+    """Runs the command on a disk with ``free`` bytes, and again when there is room."""
+    run = disk / "run"
     words = fast_words(**{
         "scale.stage2.steps": 4, "scale.stage2.val_every": 2, "cache_dir": cache_dir,
         "output_dir": run, "logger": "wandb", "logger.mode": "offline",
         "vre.checkpoint": "osdface/assets/tiny/vre",
     })  # fmt: skip
-    command = [sys.executable, "-m", "experiments.run", "experiment=osdface", *words]
-    filler = fill(small_disk, free)
+    command = [sys.executable, "-m", "experiments.run", "experiment=osdface", *words, *more]
+    filler = fill(disk, free)
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240)
     told = [line for line in done.stderr.splitlines() if line.startswith("error:")]
     print(free, done.returncode, told)
     assert done.returncode == 2 and len(told) == 1, done.stderr
     assert "No space left on device" in told[0] and "give the same command" in told[0]
     assert "Traceback" not in done.stderr
-    checkpoints = run / "checkpoints"
-    held = [path for path in checkpoints.glob("*") if path.suffix == ".ckpt"]
-    assert not [path for path in held if path.name.startswith(".") or fault(path)]
+    held = (run / "checkpoints").glob("*")
+    assert not [p for p in held if p.suffix == ".ckpt" and (p.name.startswith(".") or fault(p))]
 
     filler.unlink()
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr
     assert torch.load(find_last(run), weights_only=True)["generator_step"] == 4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("free", [0, 60_000, 150_000, 1_000_000, 24_000_000])
+def test_the_command_says_one_sentence_and_goes_on_later(small_disk, cache_dir, free) -> None:
+    """Full at the start, before the training, in its logs and at a checkpoint, with W&B."""
+    check(small_disk, cache_dir, free)
+
+
+@pytest.mark.slow
+def test_all_processes_end_alike(small_disk, cache_dir) -> None:
+    """The first one writes, and the others wait for it when it cannot."""
+    check(small_disk, cache_dir, 24_000_000, "trainer=ddp_sim")
