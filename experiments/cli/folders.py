@@ -126,6 +126,7 @@ def _given_folder(
         return folder, _lock(folder) if locked else None, used
     except OSError as error:
         if disk_full(error):
+            error.filename = error.filename or str(folder)
             raise
         raise UserError(f"{folder} cannot be written: {error.strerror}.") from error
 
