@@ -79,12 +79,17 @@ class ClusterApart(Cluster):
         return [int(each) for each in _ip("netns", "pids", node).stdout.split()]
 
     def crash(self, node: str) -> None:
-        """Takes the power: all processes of the node are gone at once."""
+        """Takes the power: all processes of the node are gone, and no connection is closed."""
+        self.cut(node)
+        self.end_processes(node)
+
+    def end_processes(self, node: str) -> None:
         for number in self.processes(node):
             with suppress(ProcessLookupError):
                 os.kill(number, signal.SIGKILL)
 
     def boot(self, node: str) -> None:
+        self.join(node)
         done = self.run(*self.slurmd(node))
         assert done.returncode == 0, done.stderr
 
@@ -99,6 +104,6 @@ class ClusterApart(Cluster):
             _ip("link", "set", f"v{node}", "up")
         super().stop()
         for node in NODES:
-            self.crash(node)
+            self.end_processes(node)
             _ip("netns", "del", node)
         _ip("link", "del", BRIDGE)
