@@ -2,53 +2,38 @@
 
 import difflib
 import math
-import os
-import shutil
-import zipfile
 from pathlib import Path
 from typing import Any
 
+import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.trainer.states import TrainerFn
+from lightning.pytorch.utilities import rank_zero_only
+from torch import distributed
 
+from callbacks.checkpoint_files import LAST, WholeFileIO, look_for_last, set_aside
 from callbacks.values import EverySteps, current_step
-from osdface.errors import UserError
-from osdface.files import atomic_path, write_json
-
-
-def is_whole(path: str | Path) -> bool:
-    """Returns whether a checkpoint is complete: its zip directory stands at the end of the file."""
-    return Path(path).is_file() and zipfile.is_zipfile(path)
+from osdface.errors import UserError, disk_sentence
+from osdface.files import write_json
 
 
 def find_last(run_dir: str | Path) -> Path | None:
     """Returns the checkpoint to resume a run folder from, None if there is none.
 
-    ``last-previous.ckpt`` is only there, and only taken, if a machine died while
-    ``last.ckpt`` was replaced.
+    Raises:
+        UserError: There are checkpoints, and none of them is whole.
     """
-    folder = Path(run_dir) / "checkpoints"
-    candidates = (folder / "last.ckpt", folder / "last-previous.ckpt")
-    return next((path for path in candidates if is_whole(path)), None)
-
-
-def _keep(path: Path, copy: Path) -> None:
-    """Gives ``path`` a second name, by a hard link where the file system has them."""
-    if path.is_file():
-        copy.unlink(missing_ok=True)
-        try:
-            os.link(path, copy)
-        except OSError:
-            shutil.copyfile(path, copy)
+    return look_for_last(Path(run_dir) / "checkpoints").path
 
 
 class StepCheckpoint(Checkpoint):
     """Saves ``checkpoints/last.ckpt`` every N generator steps and ``best.ckpt`` by a metric.
 
-    ``best.json`` beside it holds ``{"metric", "value", "step"}``. Every file is written under a
-    temporary name, flushed to disk and renamed. All ranks take part in saving; rank zero writes.
-    Lightning calls checkpoint callbacks last, so the figures of the step are there.
+    The ``last.ckpt`` before stays as ``last-previous.ckpt``, to fall back to when the disk damages
+    the newer one. ``best.json`` holds ``{"metric", "value", "step"}``. Every file is written under
+    a temporary name, flushed to disk, checked and renamed. All ranks take part in saving; rank zero
+    writes. Lightning calls checkpoint callbacks last, so the figures of the step are there.
     """
 
     def __init__(
@@ -66,11 +51,47 @@ class StepCheckpoint(Checkpoint):
         self.metric, self.mode = metric, mode
         self.best_value: float | None = None
         self.best_step = 0
+        self._damaged: list[Path] = []
+
+    def find_last(self) -> Path | None:
+        """Returns the checkpoint to resume from, None for none; says when it is not the last one.
+
+        Every rank looks for itself, so nothing is changed yet: a damaged file gets another name
+        when all have read theirs.
+
+        Raises:
+            UserError: There are checkpoints, and none of them is whole.
+        """
+        found = look_for_last(self.folder)
+        self._damaged = list(found.damaged)
+        for path, reason in found.damaged.items():
+            if getattr(rank_zero_only, "rank", 0) == 0:
+                print(
+                    f"warning: {path} is damaged ({reason}) and is kept under another name: going "
+                    f"on from {found.path and found.path.name}, saved before it.",
+                    flush=True,
+                )
+        return found.path
+
+    def clear_damaged(self, trainer: Trainer) -> None:
+        """Renames what :meth:`find_last` found damaged; all ranks have read their checkpoint."""
+        for path in self._damaged:
+            if trainer.is_global_zero and path.exists():
+                set_aside(path)
+        self._damaged = []
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        if stage == "fit":
+            trainer.strategy.checkpoint_io = WholeFileIO()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.steps.start(current_step(pl_module))
+        step = current_step(pl_module)
+        self.steps.start(step)
+        if trainer.world_size > 1:
+            _check_same_step(trainer, step)
+        self.clear_damaged(trainer)
         if trainer.is_global_zero and self.folder.is_dir():
-            for leftover in (*self.folder.glob(".last.*.ckpt"), *self.folder.glob(".best.*.ckpt")):
+            for leftover in self.folder.glob(".*.ckpt"):
                 leftover.unlink(missing_ok=True)  # of a process that was killed while writing
 
     def on_train_batch_end(
@@ -105,22 +126,23 @@ class StepCheckpoint(Checkpoint):
         self.save_last(trainer, pl_module)
 
     def save_last(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Replaces ``last.ckpt``; the former one stays as ``last-previous.ckpt`` meanwhile."""
-        last, previous = self.folder / "last.ckpt", self.folder / "last-previous.ckpt"
-        if trainer.is_global_zero:
-            _keep(last, previous)
-        self._save(trainer, last)
-        if trainer.is_global_zero and is_whole(last):
-            previous.unlink(missing_ok=True)
+        """Replaces ``last.ckpt``; the former one becomes ``last-previous.ckpt``."""
+        self._save(trainer, self.folder / LAST)
 
     def _save(self, trainer: Trainer, path: Path) -> None:
-        if trainer.is_global_zero:
-            with atomic_path(path) as temporary:
-                trainer.save_checkpoint(temporary, weights_only=False)
-        else:
-            trainer.save_checkpoint(
-                path, weights_only=False
-            )  # takes part in gathering and barriers, writes nothing
+        """Saves on all ranks, and ends all of them alike if the disk fails the first one.
+
+        Raises:
+            UserError: On rank zero; SystemExit on the others, which have nothing to add.
+        """
+        trainer.save_checkpoint(path, weights_only=False)
+        error = getattr(trainer.strategy.checkpoint_io, "error", None)
+        told = disk_sentence(error, path) if error is not None else None
+        told = trainer.strategy.broadcast(told)
+        if told is not None and trainer.is_global_zero:
+            raise UserError(told) from error
+        if told is not None:
+            raise SystemExit(0)  # any other status and srun would kill rank zero in its last words
 
     def _value(self, figures: Any) -> float | None:
         if figures and self.metric not in figures:
@@ -146,3 +168,15 @@ class StepCheckpoint(Checkpoint):
         if state_dict.get("metric") == self.metric:
             self.best_value = state_dict["best_value"]
             self.best_step = int(state_dict["best_step"])
+
+
+def _check_same_step(trainer: Trainer, step: int) -> None:
+    """Raises on all ranks if they resumed different checkpoints, as with a stale file server."""
+    ends = torch.tensor([step, -step], device=trainer.strategy.root_device)
+    distributed.all_reduce(ends, op=distributed.ReduceOp.MAX)
+    last, first = int(ends[0]), -int(ends[1])
+    if first != last:
+        raise UserError(
+            f"The processes resumed at different steps, {first} to {last}: they do not see the "
+            "same folder checkpoints; wait until the file server shows it alike, and start again."
+        )

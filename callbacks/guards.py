@@ -9,6 +9,7 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from callbacks.values import current_step
+from osdface.files import append_text
 
 ACCURACY, MEAN = "discriminator/accuracy", "discriminator/accuracy_mean"
 _ADVICE = {
@@ -117,8 +118,8 @@ class GuardLog(Callback):
     def _append(self, rank: int, records: list[dict[str, Any]]) -> None:
         name = f"guards.rank{rank}.jsonl" if rank else "guards.jsonl"
         self.run_dir.mkdir(parents=True, exist_ok=True)
-        with open(self.run_dir / name, "a", encoding="utf-8") as file:
-            file.writelines(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
+        lines = (json.dumps(record, ensure_ascii=False) + "\n" for record in records)
+        append_text(self.run_dir / name, "".join(lines))
 
     def state_dict(self) -> dict[str, Any]:
         return {"history": list(self.history), "told": dict(self.told)}

@@ -5,7 +5,7 @@ import io
 from collections.abc import Mapping
 from pathlib import Path
 
-from osdface.files import write_text
+from osdface.files import append_text, write_text
 
 Row = dict[str, str]
 
@@ -67,8 +67,7 @@ class RunTable:
         if new_columns:
             self._rewrite()
         else:
-            with open(self.path, "a", encoding="utf-8", newline="") as file:
-                file.write(self._lines([row]))
+            append_text(self.path, self._lines([row]))
 
     def _add_columns(self, row: Row) -> bool:
         new = [key for key in row if key not in self.columns]

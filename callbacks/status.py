@@ -1,6 +1,7 @@
 """``status.json`` of a run folder: what the run is doing, for people and for the gathering."""
 
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -56,10 +57,11 @@ class StatusFile(Callback):
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
     ) -> None:
-        if isinstance(exception, Exception):
-            self._write(trainer, pl_module, "failed", one_line(exception))
-        else:  # Ctrl-C or a signal: the next start goes on
-            self._write(trainer, pl_module, "running", interruption(exception))
+        status, reason = "failed", one_line(exception)
+        if not isinstance(exception, Exception):  # Ctrl-C or a signal: the next start goes on
+            status, reason = "running", interruption(exception)
+        with suppress(OSError):  # on a full disk it would hide the error itself
+            self._write(trainer, pl_module, status, reason)
 
     def _write(
         self, trainer: Trainer, pl_module: LightningModule, status: str, reason: str | None = None

@@ -1,7 +1,9 @@
 """One Weights & Biases run for one training run: offline without an account, never half open."""
 
+import shlex
 import warnings
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -55,11 +57,13 @@ class WandbRun(Callback):
         entity: str | None = None,
         run_id: str | None = None,
         finish_timeout: float = 600.0,
+        init_timeout: float = 30.0,
     ) -> None:
         """Settings.
 
         ``config``: plain resolved values; ``mode``: auto|online|offline|disabled; ``run_id``: used
-        if the run folder stores none; ``finish_timeout``: seconds to wait for an upload at the end.
+        if the run folder stores none; ``finish_timeout``: seconds to wait for an upload at the end;
+        ``init_timeout``: for the server's answer at the start.
         """
         resolve_mode(mode)
         self.run_dir = Path(run_dir)
@@ -74,11 +78,11 @@ class WandbRun(Callback):
             "job_type": job_type,
             "config": dict(config or {}),
         }
-        self.finish_timeout = finish_timeout
+        self.finish_timeout, self.init_timeout = finish_timeout, init_timeout
         self._wanted_id = run_id
         self.run: Any = None
         self.run_id: str | None = None
-        self._managed = self._started = self._failed = False
+        self._managed = self._started = self._failed = self._lost = False
 
     def start(self) -> "WandbRun":
         """Starts the run once; without a connection it falls back to offline, then to nothing."""
@@ -96,7 +100,11 @@ class WandbRun(Callback):
                 return self
             except Exception as error:
                 rest = "goes on offline" if attempt == "online" else "goes on without W&B"
-                warnings.warn(f"W&B did not start ({error}): the run {rest}.", stacklevel=2)
+                warnings.warn(
+                    f"W&B did not start ({one_line(error)}): the run {rest}.", stacklevel=2
+                )
+                # W&B's own process keeps the half-open run and would refuse its id.
+                self._try(wandb.teardown, "close the half-open run")
         self.run_id = None
         return self
 
@@ -104,8 +112,10 @@ class WandbRun(Callback):
         settings = _settings(
             silent=True,
             console="off",
-            init_timeout=60.0,
+            init_timeout=self.init_timeout,
+            login_timeout=self.init_timeout,
             finish_timeout=self.finish_timeout,
+            finish_timeout_raises=True,
             # A job of a sweep must not get the run that an earlier one left open.
             reinit="create_new",
         )
@@ -135,8 +145,35 @@ class WandbRun(Callback):
 
     def log_values(self, values: Mapping[str, Any], step: int) -> None:
         """Logs figures at a generator step (``log`` is a name that Lightning gives callbacks)."""
-        if self.run is not None and values:
-            self._try(lambda: self.run.log({STEP: step, **values}), "log")
+        if self.run is None or not values:
+            return
+        try:
+            self.run.log({STEP: step, **values})
+        except ConnectionError as error:
+            self._go_on_offline(error)
+            self._try(lambda: self.run and self.run.log({STEP: step, **values}), "log")
+        except Exception as error:
+            warnings.warn(f"W&B could not log: {error}", stacklevel=2)
+
+    def _go_on_offline(self, error: Exception) -> None:
+        """Begins an offline part of the run: W&B's own process has died, say for lack of memory.
+
+        A server that does not answer is no such case: that process keeps everything on disk.
+        """
+        (run, self.run), again, self._lost = (self.run, None), self._lost, True
+        rest = "without W&B" if again else "offline"
+        warnings.warn(f"W&B's process was lost ({error}): the run goes on {rest}.", stacklevel=3)
+        with suppress(Exception):
+            run.finish(exit_code=1)
+        if again:
+            return
+        with suppress(Exception):
+            wandb.teardown()
+        try:
+            self.run = self._init("offline")
+        except Exception as failure:
+            told = f"W&B did not start ({one_line(failure)}): the run goes on without W&B."
+            warnings.warn(told, stacklevel=3)
 
     def log_image(self, name: str, image: np.ndarray, step: int) -> None:
         """Logs an (H, W, 3) byte image at a generator step."""
@@ -151,9 +188,22 @@ class WandbRun(Callback):
     def finish(self, failed: bool = False) -> None:
         """Closes the run; a second call does nothing."""
         run, self.run = self.run, None
-        self._started = self._failed = False
-        if run is not None:
-            self._try(lambda: run.finish(exit_code=1 if failed else 0), "finish")
+        self._started = self._failed = self._lost = False
+        if run is None:
+            return
+        try:
+            run.finish(exit_code=1 if failed else 0)
+        except TimeoutError:
+            # Ends W&B's own process, which holds the last figures back until then.
+            self._try(wandb.teardown, "close its process")
+            kept = Path(str(run.dir)).parent
+            warnings.warn(
+                f"W&B did not take everything within {self.finish_timeout:g} s: "
+                f"wandb sync {shlex.quote(str(kept))} uploads the rest.",
+                stacklevel=2,
+            )
+        except Exception as error:
+            warnings.warn(f"W&B could not finish: {error}", stacklevel=2)
 
     @property
     def is_offline(self) -> bool:

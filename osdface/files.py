@@ -27,6 +27,22 @@ def _share(path: Path) -> None:
     path.chmod(path.stat().st_mode | (0o666 & ~mask))
 
 
+def _name(error: OSError, path: Path) -> None:
+    """Writes the file's name into an error, which a write that fails does not carry."""
+    if error.errno is not None:  # without a number there is no place for one
+        error.filename = str(path)
+
+
+def append_text(path: str | Path, text: str) -> None:
+    """Appends UTF-8 text; one that was cut off by a full disk or a kill ends in no newline."""
+    try:
+        with open(path, "a", encoding="utf-8", newline="") as file:
+            file.write(text)
+    except OSError as error:
+        _name(error, Path(path))
+        raise
+
+
 @contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
     """Yields a temporary path beside ``path`` that is renamed onto it when the block succeeds.
@@ -43,6 +59,10 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         _share(temporary)
         os.replace(temporary, path)
         _fsync(path.parent)
+    except OSError as error:
+        if error.filename in (None, str(temporary)):
+            _name(error, path)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 

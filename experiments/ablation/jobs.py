@@ -4,6 +4,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from experiments.cli.folders import dump_config
 from experiments.cli.ranks import is_follower
 from experiments.cli.signals import watch
 from experiments.cli.variants import METHOD_GROUP, group_of
+from osdface.errors import disk_full
 from osdface.files import write_json, write_text
 from osdface.run_folder import interruption, is_finished, one_line, read_status, update_status
 
@@ -41,13 +43,18 @@ def with_status(folder: Path, run: Callable[[], Any]) -> Any:
         result = run()
     except Exception as error:
         seconds = before + time.monotonic() - start
-        write_text(folder / "error.txt", traceback.format_exc())
-        update_status(folder, status="failed", reason=one_line(error), seconds=round(seconds, 1))
+        trace, reason = traceback.format_exc(), one_line(error)
+        # On a full disk this fails too and would hide the error itself.
+        with suppress(OSError):
+            update_status(folder, status="failed", reason=reason, seconds=round(seconds, 1))
+        with suppress(OSError):
+            write_text(folder / "error.txt", trace)
         raise
     except BaseException as error:
         seconds = before + time.monotonic() - start
         reason = interruption(error)
-        update_status(folder, status="running", reason=reason, seconds=round(seconds, 1))
+        with suppress(OSError):
+            update_status(folder, status="running", reason=reason, seconds=round(seconds, 1))
         raise
     seconds = before + time.monotonic() - start
     update_status(folder, status="finished", reason=None, seconds=round(seconds, 1))
@@ -69,8 +76,9 @@ def run_variant(cfg: DictConfig, folder: Path) -> bool:
 
     try:
         with_status(folder, train)
-    except Exception:
-        if is_follower():
+    except Exception as error:
+        # A full disk fails the other variants too, and takes no note of a reason.
+        if is_follower() or disk_full(error):
             raise
         return False
     return True
@@ -92,8 +100,9 @@ def run_single(cfg: DictConfig, folder: Path) -> int:
     try:
         metrics = with_status(folder, work)
     finally:
-        # Also after an error or Ctrl-C: what is on disk is worth a look. A signal leaves no time.
-        if not is_follower() and not watch.leaving:
+        # Also after an error or Ctrl-C: what is on disk is worth a look. A signal leaves no time,
+        # a full disk no room.
+        if not is_follower() and not watch.leaving and not disk_full(sys.exception()):
             _write_page(folder)
     if cfg.mode != "fit" and not is_follower():
         print("  ".join(f"{name} {value:.4f}" for name, value in metrics.items()))

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from experiments.cli.parent import name_parent
 from experiments.cli.signals import Interrupted, interruption_of
 from experiments.cli.words import to_argv
 from osdface.run_folder import read_status, update_status
@@ -40,6 +41,7 @@ def run_words(words: Mapping[str, str]) -> int:
     """
     command = [sys.executable, "-m", "experiments.run", *to_argv(words)]
     sys.stdout.flush()
+    name_parent()
     with subprocess.Popen(command) as process:
         try:
             status = process.wait()

@@ -9,7 +9,7 @@ import yaml
 
 from experiments.cli.checks import check_path
 from experiments.cli.lock import FolderLock
-from osdface.errors import UserError
+from osdface.errors import UserError, disk_full
 
 CONFIG = "config.yaml"
 # What may differ between a run and its continuation.
@@ -163,6 +163,9 @@ def _given_folder(
         folder.mkdir(parents=True, exist_ok=True)
         return folder, _lock(folder) if locked else None, used
     except OSError as error:
+        if disk_full(error):
+            error.filename = error.filename or str(folder)
+            raise
         raise UserError(f"{folder} cannot be written: {error.strerror}.") from error
 
 

@@ -1,5 +1,6 @@
 """The command line as a function: from words to a finished folder and an exit status."""
 
+import os
 import sys
 from collections.abc import Mapping
 from functools import partial
@@ -16,6 +17,7 @@ from experiments.cli.compose import compose_words, plain, variants_of
 from experiments.cli.environment import describe, git_commit
 from experiments.cli.folders import CONFIG, choose_folder, dump_config
 from experiments.cli.lock import FolderLock
+from experiments.cli.parent import watch_parent
 from experiments.cli.ranks import is_follower
 from experiments.cli.srun import ENDED, check_srun, srun_tasks, tell_followers, wait_for_first
 from experiments.cli.sweep import hydra_sweep
@@ -38,6 +40,8 @@ def run(argv: list[str]) -> int:
     Raises:
         UserError: The command is wrong, or a task says that something the user gave is.
     """
+    # Of the processes of one run on one machine the second one tells that the first is gone.
+    watch_parent(tell=os.environ.get("LOCAL_RANK", "1") == "1")
     printing = "--config" in argv
     words = parse_words(word for word in argv if word != "--config")
     cfg, overrides = compose_words(words)

@@ -32,13 +32,13 @@ from callbacks import (
     StepProgress,
     Throughput,
     WandbRun,
-    find_last,
 )
 from callbacks.preemption import VALIDATION_DUE
 from callbacks.wandb_folder import trial_run_id
 from datamodules.faces import FaceDataModule
 from experiments.cli.signals import watch
 from experiments.cli.srun import TRAINING, in_slurm, srun_tasks, tell_followers
+from experiments.pipelines import peers
 from experiments.pipelines.build import plain
 from experiments.pipelines.strategy import build_strategy
 from lightning_modules.stepped import SteppedModule
@@ -96,6 +96,7 @@ def build_trainer(cfg: DictConfig, callbacks: list[L.Callback], **options: Any) 
     if threads:
         torch.set_num_threads(int(threads))
     tell_followers(cfg.output_dir, TRAINING)
+    peers.prepare()
     return L.Trainer(
         **chosen,
         strategy=build_strategy(cfg),
@@ -220,7 +221,7 @@ def fit(
     averages = EMA(settings.ema_decay) if settings.ema_decay else None
     if averages is not None:
         callbacks.insert(0, averages)
-    last = find_last(run_dir)
+    last = checkpoint.find_last()
     state = torch.load(last, map_location="cpu", weights_only=True) if last else {}
     seconds = float(state.get("training_seconds", 0.0))
     trained = module.settings.is_spent(int(state.get("generator_step", 0)), seconds)
@@ -233,10 +234,16 @@ def fit(
         val_check_interval=1 if trained else settings.val_every * module.settings.accumulate,
         check_val_every_n_epoch=None,
     )
-    with watch.deferred(trainer.world_size == 1), wandb_run, _interruptible():
+    with (
+        watch.deferred(trainer.world_size == 1),
+        wandb_run,
+        peers.joined(cfg.trainer.timeout_seconds),
+        _interruptible(),
+    ):
         if trained and not unvalidated:
             _finish(state, module, averages)
             trainer.validate(module, datamodule=datamodule, verbose=False)
+            checkpoint.clear_damaged(trainer)
         else:
             trainer.fit(module, datamodule=datamodule, ckpt_path=last)
     if averages is not None:

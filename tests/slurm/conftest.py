@@ -20,7 +20,7 @@ NODES = ("osd1", "osd2")
 
 CONFIG = """
 ClusterName=test
-SlurmctldHost={host}(127.0.0.1)
+SlurmctldHost={host}({address})
 SlurmctldPort={port}
 SlurmUser=root
 SlurmdUser=root
@@ -73,6 +73,9 @@ def free_ports(count: int) -> list[int]:
 class Cluster:
     """Commands of one local Slurm; its daemons are ended by the numbers in their pid files."""
 
+    address = "127.0.0.1"
+    more_config = ""
+
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.environment = {
@@ -104,9 +107,10 @@ class Cluster:
         key.chmod(0o600)
         port, *ports = free_ports(1 + len(NODES))
         host = socket.gethostname()
-        text = CONFIG.format(host=host, port=port, folder=self.folder)
+        text = CONFIG.format(host=host, address=self.address, port=port, folder=self.folder)
+        text += self.more_config
         for node, own in zip(NODES, ports, strict=True):
-            text += f"NodeName={node} NodeHostname={host} NodeAddr=127.0.0.1 Port={own} CPUs=4\n"
+            text += f"NodeName={node} {self.place(node)} Port={own} CPUs=4\n"
         text += f"PartitionName=main Nodes={','.join(NODES)} Default=YES\n"
         # Its jobs take the nodes from those of the other partition.
         text += f"PartitionName=high Nodes={','.join(NODES)} PriorityTier=10 PreemptMode=OFF\n"
@@ -117,10 +121,21 @@ class Cluster:
                  (("key-file", "key"), ("socket", "socket"), ("pid-file", "munged.pid"),
                   ("log-file", "log"), ("seed-file", "seed"))]  # fmt: skip
         for command in (["munged", "--force", *munge], ["slurmctld", "-c"],
-                        *(["slurmd", "-N", node] for node in NODES)):  # fmt: skip
+                        *map(self.slurmd, NODES)):  # fmt: skip
             done = self.run(*command)
             assert done.returncode == 0, done.stderr
-        end = time.monotonic() + 30
+        self.wait_for_nodes()
+
+    def place(self, node: str) -> str:
+        """Where a node is, for slurm.conf."""
+        return f"NodeHostname={socket.gethostname()} NodeAddr=127.0.0.1"
+
+    def slurmd(self, node: str) -> list[str]:
+        """The command that starts a node."""
+        return ["slurmd", "-N", node]
+
+    def wait_for_nodes(self, seconds: float = 30) -> None:
+        end = time.monotonic() + seconds
         while self.run(
             "sinfo", "-h", "-N", "-p", "main", "-t", "idle", "-o", "%N"
         ).stdout.split() != [*NODES]:
@@ -181,6 +196,24 @@ def cluster() -> Iterator[Cluster]:
     folder = Path(tempfile.mkdtemp(prefix="slurm-"))
     folder.chmod(0o755)
     own = Cluster(folder)
+    try:
+        own.start()
+        yield own
+    finally:
+        own.stop()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def apart() -> Iterator[Cluster]:
+    """A Slurm whose nodes have a network of their own each: one can crash or be cut off."""
+    from tests.slurm.namespaces import ClusterApart, unable
+
+    if reason := missing() or unable():
+        pytest.skip(reason)
+    folder = Path(tempfile.mkdtemp(prefix="slurm-"))
+    folder.chmod(0o755)
+    own = ClusterApart(folder)
     try:
         own.start()
         yield own

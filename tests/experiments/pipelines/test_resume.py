@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
 
 import cv2
@@ -47,18 +48,38 @@ def averages(run_dir: Path) -> dict[str, torch.Tensor]:
     return state["callbacks"]["EMA"]["shadow"]
 
 
-def test_resumed_equals_uninterrupted_bit_for_bit(run_fast, tmp_path, power_cut, monkeypatch):
+def flip_a_weight(path: Path) -> None:
+    """Flips a bit of the largest tensor, which torch.load alone does not notice."""
+    with zipfile.ZipFile(path) as archive:
+        largest = max(archive.infolist(), key=lambda each: each.file_size)
+    data = bytearray(path.read_bytes())
+    data[largest.header_offset + largest.file_size // 2] ^= 0x10
+    path.write_bytes(data)
+
+
+def test_resumed_equals_uninterrupted_bit_for_bit(
+    run_fast, tmp_path, power_cut, monkeypatch, capsys
+):
     changes = {"scale.stage2.steps": 4, "scale.stage2.val_every": 2, "scale.stage2.ema_decay": 0.5}
     assert run_fast("osdface", tmp_path / "whole", **changes) == 0
     with monkeypatch.context() as context:
         power_cut(3, context)
         with pytest.raises(RuntimeError, match="power cut"):
             run_fast("osdface", tmp_path / "cut", **changes)
+    shutil.copytree(tmp_path / "cut", tmp_path / "damaged")
+    flip_a_weight(tmp_path / "damaged" / "checkpoints" / "last.ckpt")
     assert run_fast("osdface", tmp_path / "cut", **changes) == 0
+    capsys.readouterr()
+    assert run_fast("osdface", tmp_path / "damaged", **changes) == 0
+    told = capsys.readouterr().out
+    assert told.count("is damaged (its checksum is wrong)") == 1
     whole, resumed = weights(tmp_path / "whole"), weights(tmp_path / "cut")
-    assert whole.keys() == resumed.keys()
+    from_before = weights(tmp_path / "damaged")
+    assert whole.keys() == resumed.keys() == from_before.keys()
     for name in whole:
         assert torch.equal(whole[name], resumed[name]), name
+        assert torch.equal(whole[name], from_before[name]), name
+    assert (tmp_path / "damaged" / "checkpoints" / "last.damaged-1.ckpt").is_file()
     means, resumed_means = averages(tmp_path / "whole"), averages(tmp_path / "cut")
     exported = load_file(tmp_path / "cut" / "export" / "pytorch_lora_weights.safetensors")
     layers = 0
