@@ -91,6 +91,7 @@ def read_export(folder: Path) -> TrainedParts:
     """Reads an export folder of stage 2, of a run or merged."""
     config = read_config(folder, "restorer")
     merged = config["kind"] == MERGED
+    tensors: dict[str, Any]
     trained, tensors = (Adaptation({}), {"lora": {}}) if merged else read_adaptation(folder)
     return TrainedParts(
         load_prompt_source(folder),
