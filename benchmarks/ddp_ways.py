@@ -16,6 +16,7 @@ from torch.func import functional_call
 from torch.nn.parallel import DistributedDataParallel as DDP
 
 from benchmarks.train_step import drive
+from lightning_modules.critics import Draws, LatentAdversary
 from lightning_modules.data_parallel import AveragedDDPStrategy
 from lightning_modules.distillation import OneStepDistillationModule
 
@@ -108,22 +109,22 @@ class _BothLosses(nn.Module):
         self.module = module
 
     def forward(self, batch: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
-        own, discriminator = self.module, self.module.discriminator
-        assert discriminator is not None
-        degraded, latent = own._encode(batch)
+        own, (adversary,) = self.module, self.module.critics
+        assert isinstance(adversary, LatentAdversary)
+        discriminator = adversary.network
+        degraded, target = own._encode(batch)
         restored = own.generator(batch["lq"], degraded)
         terms = own.losses(restored.image, batch["hq"])
-        noised = own._noised(restored, latent, batch["key"])
+        draws = Draws(own.seed, own.generator_step, batch["key"])
+        noised = adversary.look(restored, target, own.generator.alphas_cumprod, draws)
         constant = {name: p.detach() for name, p in discriminator.named_parameters()}
         seen = (noised.fake, noised.timestep, noised.prompt)
-        terms["gan"] = own.adversarial.generator(functional_call(discriminator, constant, seen))
-        total = own._log_terms(terms, own.losses.weights | {"gan": own.gan.weight}, restored.latent)
-        both = torch.cat([noised.real, noised.fake.detach()])
-        logits = discriminator(both, noised.timestep.repeat(2), noised.prompt.repeat(2, 1, 1))
-        real, fake = logits.chunk(2)
-        loss = own.adversarial.discriminator(real, fake)
-        accuracy = ((real > 0).float().mean() + (fake < 0).float().mean()) / 2
-        own.figures.add({"loss/discriminator": loss, "discriminator/accuracy": accuracy})
+        logits = functional_call(discriminator, constant, seen)
+        terms["gan"] = adversary.adversarial.generator(logits)
+        weights = own.losses.weights | {"gan": adversary.weight}
+        total = own._log_terms(terms, weights, restored.latent)
+        loss, figures = adversary.own_loss(noised)
+        own.figures.add({"loss/discriminator": loss} | figures)
         return total, loss
 
 

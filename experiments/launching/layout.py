@@ -52,17 +52,10 @@ def _trainer(options: SlurmOptions) -> str:
 
 def check_layout(cfg: Any) -> None:
     """Raises a :class:`UserError` if the trainer cannot use what is asked of Slurm."""
-    tasks = cfg.trainer.devices * cfg.trainer.num_nodes
     if cfg.trainer.accelerator == "cpu" and cfg.slurm.gpus_per_node:
         raise UserError(
             f"slurm.gpus_per_node={cfg.slurm.gpus_per_node} asks for GPUs that this trainer leaves "
             "idle: leave trainer= out, or take trainer=ddp (trainer=gpu for one)."
-        )
-    if tasks > 1 and cfg.trainer.strategy == "auto":
-        fitting = "ddp_sim" if cfg.trainer.accelerator == "cpu" else "ddp"
-        raise UserError(
-            f"slurm.* asks for {tasks} processes, but this trainer is for one: leave trainer= out, "
-            f"or take trainer={fitting}."
         )
     if cfg.part != "all":
         raise UserError(f"launcher=slurm plans the parts itself: leave part={cfg.part} out.")

@@ -107,6 +107,7 @@ def differences(one, other, where=""):
 def states(run_dir):
     state = torch.load(run_dir / "checkpoints" / "last.ckpt", weights_only=True)
     state.pop("loops")  # Lightning's counters, of which some count attempts
+    state.pop("training_seconds")  # of the clock
     best = torch.load(run_dir / "checkpoints" / "best.ckpt", weights_only=True)
     return {"last": state, "best": best["state_dict"]}
 

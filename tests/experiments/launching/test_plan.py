@@ -117,7 +117,6 @@ def test_the_trainer_fits_the_job(words, trainer, devices) -> None:
         ({"slurm.gpus_per_node": "-1"}, "at least 0"),
         ({"slurm.gpus_per_node": "4", "slurm.tasks_per_node": "2"}, "a process has one GPU"),
         ({"slurm.gpus_per_node": "4", "trainer": "cpu"}, "leaves idle"),
-        ({"slurm.gpus_per_node": "4", "trainer": "gpu"}, "trainer=ddp"),
         ({"slurm.nodes": "2", "trainer.num_nodes": "3"}, "contradicts slurm.nodes"),
         ({"part": "gather"}, "leave part=gather out"),
         ({"slurm.extra": "--comment='open"}, "slurm.extra=--comment='open is wrong"),

@@ -26,6 +26,7 @@ def job(name: str, **changes: str):
     return compose_words(words | changes)[0]
 
 
+@pytest.mark.slow
 def test_both_budgets_end_in_one_report(run_fast, tmp_path) -> None:
     output = tmp_path / "o"
     changes = {"variants": "osdface,osediff_face", "scale.stage2.steps": None}
@@ -58,6 +59,7 @@ def rows_of(path: Path) -> dict[str, dict[str, str]]:
         return {row["method"]: row for row in csv.DictReader(file)}
 
 
+@pytest.mark.slow
 def test_time_spent_before_an_interruption_counts(run_fast, tmp_path, monkeypatch) -> None:
     """A run of one second that was stopped halfway does the other half, not all of it again."""
     from lightning_modules import clock

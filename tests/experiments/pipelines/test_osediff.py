@@ -50,6 +50,7 @@ def test_osdface_with_its_losses_differs_in_the_losses_alone() -> None:
     other = plain(composed(experiment="osdface", method="osdface_osediff_losses"))
     assert other.pop("losses") != own.pop("losses")
     assert {own.pop("variant"), other.pop("variant")} == {"full", "mse+lpips+vsd"}
+    assert own.pop("method")["name"] != other.pop("method")["name"]
     assert own == other
 
 

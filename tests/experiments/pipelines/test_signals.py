@@ -104,6 +104,7 @@ def test_three_signals_and_the_run_equals_one_without(run_fast, tmp_path, signal
     assert_same_run(cut, tmp_path / "whole")
 
 
+@pytest.mark.slow
 def test_in_stage_1_the_dictionary_goes_on(run_fast, tmp_path, signalled):
     """Its own cache: stage 1 is trained, interrupted in its second part, and gone on with."""
     signalled(VQDictionaryModule, "training_step", 1, signal.SIGUSR1)
