@@ -49,7 +49,7 @@ def test_tasks_that_do_not_fit_are_told_in_one_sentence(cluster, tmp_path) -> No
     log = tmp_path / "log"
     # The last word of a key counts, and the script's own come last: two nodes, one device each.
     job = submit(cluster, log, "experiment=osdface", "trainer=ddp_sim")
-    assert cluster.wait(job, 120) == "FAILED"
+    assert cluster.wait(job, 300) == "FAILED"
     assert "srun with several tasks needs output_dir=" in log.read_text()
     assert "Traceback" not in log.read_text()
 
