@@ -12,6 +12,7 @@ from experiments.cli.compose import jobs_of, plain
 from experiments.cli.folders import CONFIG, dump_config, planned_folder
 from experiments.cli.lock import FolderLock
 from experiments.cli.srun import srun_tasks
+from experiments.launching.chain import dependency, dry_run
 from experiments.launching.plan import (
     LOGS,
     Job,
@@ -42,7 +43,9 @@ def launch(cfg: DictConfig, words: Mapping[str, str]) -> int:
     finished = partial(ablation.all_finished, cfg) if cfg.task == "ablation" else is_finished
     if cfg.slurm.dry_run:
         folder = planned_folder(plain(cfg), finished)
-        print(_dry_run(_plan(cfg, words, folder, Alive()), folder, cfg.slurm.after))
+        jobs = _plan(cfg, words, folder, Alive())
+        links = [(job.name, job.after, job.text(folder)) for job in jobs]
+        print(dry_run(links, "run", folder, cfg.slurm.after))
         return 0
     check_installed("sbatch", "squeue")
     folder = planned_folder(plain(cfg), finished)
@@ -119,17 +122,6 @@ def _ready(cfg: DictConfig) -> bool:
         return cfg.vre.checkpoint is not None
 
 
-def _dependency(job: Job, numbers: Mapping[str, list[str]], after: str | None) -> str | None:
-    """What a job waits for, as sbatch takes it."""
-    parts = [
-        f"{kind}:{':'.join(numbers[name])}" for name, kind in job.after.items() if numbers.get(name)
-    ]
-    # What waits for another job of the plan waits for its dependencies by that.
-    if after and not parts:
-        parts = [f"afterok:{after}"]
-    return ",".join(parts) or None
-
-
 def _submit(
     jobs: list[Job], folder: Path, record: list[Submitted], alive: Alive, after: str | None
 ) -> list[Submitted]:
@@ -137,25 +129,12 @@ def _submit(
     numbers = {name: list(known) for name, known in alive.jobs.items()}
     new: list[Submitted] = []
     for job in jobs:
-        dependency = _dependency(job, numbers, after)
-        number = submit(job.text(folder), dependency=dependency)
+        waits = dependency(job.after, numbers, after)
+        number = submit(job.text(folder), dependency=waits)
         numbers.setdefault(job.name, []).append(number)
-        new.append(Submitted(job.name, number, dependency, dict(job.labels)))
+        new.append(Submitted(job.name, number, waits, dict(job.labels)))
         write_record(folder, [*record, *new])
     return new
-
-
-def _dry_run(jobs: list[Job], folder: Path, after: str | None) -> str:
-    if not jobs:
-        return f"Nothing is left to submit: {folder} is finished."
-    numbers = {job.name: [f"NUMBER_OF_{job.name.upper()}"] for job in jobs}
-    texts = []
-    for job in jobs:
-        dependency = _dependency(job, numbers, after)
-        waits = f" --dependency={dependency} --kill-on-invalid-dep=yes" if dependency else ""
-        texts.append(f"##### {job.name}: sbatch{waits}\n{job.text(folder)}")
-    texts.append(f"##### Nothing was written or submitted; the run's folder would be\n{folder}")
-    return "\n".join(texts)
 
 
 def _tell(folder: Path, alive: Alive, new: list[Submitted]) -> int:

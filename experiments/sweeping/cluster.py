@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.cli.compose import compose_words
+from experiments.launching.chain import dependency, dry_run
 from experiments.launching.layout import check_layout, layout_words
 from experiments.launching.plan import LOGS
 from experiments.launching.record import Alive, Submitted, alive_jobs, read_record, write_record
@@ -82,7 +83,9 @@ def launch(book: Book, cfg: Any, layout: Mapping[str, str], again: Sequence[str]
         The exit status.
     """
     if cfg.slurm.dry_run:
-        print(_dry_run(plan(book, cfg, layout, Alive(), again), book.folder, cfg.slurm.after))
+        jobs = plan(book, cfg, layout, Alive(), again)
+        links = [(job.name, job.after, job.text) for job in jobs]
+        print(dry_run(links, "sweep", book.folder, cfg.slurm.after))
         return 0
     check_installed("sbatch", "squeue")
     record = read_record(book.folder)
@@ -93,7 +96,7 @@ def launch(book: Book, cfg: Any, layout: Mapping[str, str], again: Sequence[str]
     new: list[Submitted] = []
     numbers = {name: list(known) for name, known in alive.jobs.items()}
     for job in jobs:
-        waits = _dependency(job, numbers, cfg.slurm.after)
+        waits = dependency(job.after, numbers, cfg.slurm.after)
         number = submit(job.text, dependency=waits)
         numbers.setdefault(job.name, []).append(number)
         new.append(Submitted(job.name, number, waits, dict(job.labels)))
@@ -190,27 +193,6 @@ def _ready(cfg: Any) -> bool:
         if not cfg.slurm.after:
             raise
         return cfg.vre.checkpoint is not None
-
-
-def _dependency(job: Job, numbers: Mapping[str, list[str]], after: str | None) -> str | None:
-    """What a job waits for, as sbatch takes it."""
-    parts = [f"{kind}:{':'.join(numbers[n])}" for n, kind in job.after.items() if numbers.get(n)]
-    if after and not parts:
-        parts = [f"afterok:{after}"]
-    return ",".join(parts) or None
-
-
-def _dry_run(jobs: Sequence[Job], folder: Path, after: str | None) -> str:
-    if not jobs:
-        return f"Nothing is left to submit: {folder} is finished."
-    numbers = {job.name: [f"NUMBER_OF_{job.name.upper()}"] for job in jobs}
-    texts = []
-    for job in jobs:
-        waits = _dependency(job, numbers, after)
-        option = f" --dependency={waits} --kill-on-invalid-dep=yes" if waits else ""
-        texts.append(f"##### {job.name}: sbatch{option}\n{job.text}")
-    texts.append(f"##### Nothing was written or submitted; the sweep's folder would be\n{folder}")
-    return "\n".join(texts)
 
 
 def _told(folder: Path, alive: Alive, new: Sequence[Submitted]) -> list[str]:
