@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from lightning_modules.clock import TrainingClock
 from lightning_modules.finite import UpdateGuard, agreed
-from lightning_modules.ranks import average_batch_statistics, world_size
+from lightning_modules.random_streams import part_streams, random_states, restore_random_state
+from lightning_modules.ranks import average_batch_statistics
 from lightning_modules.step_figures import StepFigures
 from osdface.errors import UserError
 
@@ -222,13 +223,9 @@ class SteppedModule(L.LightningModule):
                 self.trainer.should_stop = True
 
     def on_train_start(self) -> None:
-        """Gives each of several ranks a stream of its own, for modules that draw from torch's.
-
-        Stages 1 and 2 draw by (seed, step, key) and do not notice.
-        """
-        if world_size() > 1:
-            apart = 1_000_003 * self.global_rank + self.generator_step
-            torch.manual_seed(torch.initial_seed() + apart)
+        """Gives each of several ranks a random stream of its own; a resume has restored it."""
+        if self.generator_step == 0:
+            part_streams()
 
     def on_validation_epoch_start(self) -> None:
         """Makes the running statistics of BatchNorm, if there are any, those of all ranks."""
@@ -254,7 +251,7 @@ class SteppedModule(L.LightningModule):
         self.clock.pause()
         checkpoint["config"] = self.config
         checkpoint["fingerprints"] = self.fingerprints
-        checkpoint["random_state"] = torch.get_rng_state()
+        checkpoint["random_state"] = random_states()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Restores the counters; every trainable tensor must be present."""
@@ -281,7 +278,7 @@ class SteppedModule(L.LightningModule):
         self.skipped_steps = int(checkpoint["skipped_steps"])
         self.clock.seconds = float(checkpoint.get("training_seconds", 0.0))  # absent: of before
         self.images_seen = int(checkpoint.get("images_seen", 0))
-        torch.set_rng_state(checkpoint["random_state"])
+        restore_random_state(checkpoint["random_state"])
 
 
 def adam(parameters: Iterable[nn.Parameter], rate: float, **options: Any) -> torch.optim.Optimizer:
