@@ -1,5 +1,6 @@
 """What of a set of shards is already made: one small file a shard, in a hidden folder."""
 
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from osdface.errors import UserError
 from osdface.files import read_json, write_json
 
 FOLDER = ".making"
+_UNFINISHED = re.compile(r"\.(train|val)-|\.\w+\.[0-9a-f]{8}\.\w+$")  # of shards, of atomic_path
 
 
 class Journal:
@@ -41,8 +43,9 @@ class Journal:
             )
         write_json(self.folder / "plan.json", plan)
         # Of a process that was killed; finished files have no such names.
-        for path in [*output.glob(".train-*"), *output.glob(".val-*")]:
-            path.unlink(missing_ok=True)
+        for path in output.glob(".*"):
+            if path.is_file() and _UNFINISHED.match(path.name):
+                path.unlink(missing_ok=True)
 
     def entries(self, split: str) -> list[dict[str, Any]]:
         """Returns what :meth:`add` was given for the first shards of a split, without a gap."""

@@ -195,6 +195,20 @@ def test_killed_at_random_moments_nothing_is_lost_or_doubled(tmp_path, draw):
     assert len(keys) == len(set(keys)) == 59
 
 
+def test_what_a_killed_process_left_is_taken_away(tmp_path, draw):
+    source, output = tmp_path / "some", tmp_path / "out"
+    source.mkdir()
+    output.mkdir()
+    for number in range(3):
+        (source / f"{number}.jpg").write_bytes(draw(number, ".jpg", 600, 600))
+    left = (".manifest.237ca30c.json", ".report.1b2c3d4e.csv")
+    for name in left:
+        (output / name).touch()
+    (output / ".own").touch()
+    assert make(source, output, "split.val=0") == 0
+    assert not any((output / name).exists() for name in left) and (output / ".own").exists()
+
+
 def test_retouched_pictures_stand_beside_and_are_a_target(tmp_path, draw, capsys):
     first, second = tmp_path / "original", tmp_path / "retouched"
     for number in range(8):
