@@ -84,15 +84,15 @@ class Preemption(Callback):
             self._look(trainer, pl_module)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._validated = step = current_step(pl_module)
-        if trainer.state.fn == TrainerFn.FITTING and step >= _last_step(pl_module, step):
+        self._validated = current_step(pl_module)
+        if trainer.state.fn == TrainerFn.FITTING and _is_spent(pl_module):
             trainer.should_stop = True  # resumed for this validation alone
 
     def on_save_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         step = current_step(pl_module)
-        due = step % self.val_every == 0 or step >= _last_step(pl_module, step)
+        due = step % self.val_every == 0 or _is_spent(pl_module)
         checkpoint[VALIDATION_DUE] = due and self._validated != step
         if checkpoint[VALIDATION_DUE]:
             # What Lightning finds after a stop in the middle of a validation's first batch.
@@ -117,8 +117,9 @@ class Preemption(Callback):
         return int(_over_ranks(self.signals.level, distributed.ReduceOp.MAX, trainer))
 
 
-def _last_step(pl_module: LightningModule, step: int) -> int:
-    return int(getattr(pl_module, "max_steps", step + 1))
+def _is_spent(pl_module: LightningModule) -> bool:
+    """Whether all steps, or all seconds where time is counted, are done."""
+    return bool(pl_module.progress >= 1)
 
 
 def _over_ranks(value: float, operation: Any, trainer: Trainer) -> float:

@@ -26,8 +26,13 @@ STEPS, VAL_EVERY = 40, 6
 class Adversaries(SteppedModule):
     """Two networks and optimizers, two micro-batches a step, and the global random state."""
 
-    def __init__(self, log: Path) -> None:
-        super().__init__(StepSettings(STEPS, 0.01, warmup_steps=5, schedule="cosine", accumulate=2))
+    def __init__(self, log: Path, max_seconds: float) -> None:
+        super().__init__(
+            StepSettings(
+                STEPS, 0.01, warmup_steps=5, schedule="cosine", accumulate=2,
+                max_seconds=max_seconds,
+            )
+        )  # fmt: skip
         torch.manual_seed(0)
         self.generator, self.discriminator = torch.nn.Conv2d(3, 3, 1), torch.nn.Conv2d(3, 1, 1)
         self.log_file = log
@@ -59,7 +64,7 @@ class Adversaries(SteppedModule):
         self.validation_metrics = {"score": float(abs(self.generator_step - 20))}
 
 
-def train(root, run_dir):
+def train(root, run_dir, max_seconds=0.0):
     """One process of the training: from its last checkpoint, if there is one, to the end."""
     os.setsid()  # its own group: a signal to it reaches the loader's workers, as Slurm's do
     run_dir.mkdir(exist_ok=True)
@@ -78,7 +83,7 @@ def train(root, run_dir):
         callbacks=[EMA(0.5), Preemption(watch, checkpoint, VAL_EVERY), checkpoint],
     )  # fmt: skip
     with watch.installed(), watch.deferred():
-        trainer.fit(Adversaries(run_dir / "log"), data, ckpt_path=find_last(run_dir))
+        trainer.fit(Adversaries(run_dir / "log", max_seconds), data, ckpt_path=find_last(run_dir))
 
 
 def lines(run_dir):
@@ -201,3 +206,30 @@ def test_a_signal_before_the_first_step_saves_nothing(tmp_path, shards, monkeypa
     process.join(120)
     assert process.exitcode == 143
     assert not lines(tmp_path / "run") and find_last(tmp_path / "run") is None
+
+
+def test_a_budget_of_seconds_outlives_validations_and_signals(tmp_path, shards):
+    run_dir, budget = tmp_path / "run", 3.0
+    first = start(shards, run_dir, budget)
+    end = time.monotonic() + 120
+    while lines(run_dir).count("validating") < 2 * 4 and time.monotonic() < end:
+        time.sleep(0.01)
+    os.kill(first.pid, signal.SIGUSR1)
+    first.join(120)
+    assert first.exitcode == 138
+    saved = torch.load(find_last(run_dir), weights_only=True)
+    assert saved["generator_step"] >= VAL_EVERY and 0 < saved["training_seconds"] < budget
+
+    last = start(shards, run_dir, budget)
+    last.join(120)
+    assert last.exitcode == 0
+    done = torch.load(find_last(run_dir), weights_only=True)
+    seconds, steps = done["training_seconds"], done["generator_step"]
+    assert budget <= seconds < saved["training_seconds"] + budget
+    assert steps > saved["generator_step"]
+    # Every step once, a validation of four pictures at each sixth of them and one at the end.
+    trained = [int(line) for line in lines(run_dir) if line != "validating"]
+    assert trained == [step for step in range(steps) for _ in range(2)]
+    whole = steps // VAL_EVERY + (steps % VAL_EVERY > 0)
+    assert 4 * whole <= lines(run_dir).count("validating") < 4 * whole + 4  # one was cut short
+    assert done["validation_due"] is False
