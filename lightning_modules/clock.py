@@ -13,27 +13,36 @@ class TrainingClock:
     :meth:`pause` where they begin and end. All methods are cheap.
 
     Attributes:
-        seconds: So far, over all resumes.
+        seconds: At the end of the last step, over all resumes. What depends on it, such as a
+            learning rate, is the same on all ranks while the next step is under way.
     """
 
     def __init__(self) -> None:
         self.seconds = 0.0
+        self._passed = 0.0
         self._mark: float | None = None
 
     def tick(self) -> None:
-        """Adds the time since the last call; after a pause it begins anew."""
+        """Notes the time since the last call; after a pause it begins anew."""
         now = time.perf_counter()
         if self._mark is not None:
-            self.seconds += now - self._mark
+            self._passed += now - self._mark
         self._mark = now
 
     def pause(self) -> None:
         """Leaves out the time until the next call of :meth:`tick`."""
         self._mark = None
 
-    def agree(self, device: torch.device) -> None:
-        """Sets every rank to the slowest one's seconds: rates and the end must be the same."""
-        if distributed.is_available() and distributed.is_initialized():
-            seconds = torch.tensor(self.seconds, device=device)
-            distributed.all_reduce(seconds, op=distributed.ReduceOp.MAX)
-            self.seconds = float(seconds)
+    def settle(self, device: torch.device | None = None) -> None:
+        """Counts what was noted since the last step.
+
+        Args:
+            device: Where given, every rank counts what the slowest one noted, as a budget of time
+                needs: a collective.
+        """
+        if device and distributed.is_available() and distributed.is_initialized():
+            passed = torch.tensor(self._passed, dtype=torch.float32, device=device)
+            distributed.all_reduce(passed, op=distributed.ReduceOp.MAX)
+            self._passed = float(passed)
+        self.seconds += self._passed
+        self._passed = 0.0

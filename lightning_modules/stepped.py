@@ -215,8 +215,7 @@ class SteppedModule(L.LightningModule):
             self.skipped_networks, self._skipped_now = self._skipped_now, []
             self.generator_step += 1
             self.clock.tick()
-            if self.settings.max_seconds:
-                self.clock.agree(self.device)
+            self.clock.settle(self.device if self.settings.max_seconds else None)
             self.logged["throughput/training_seconds"] = self.clock.seconds
             self.logged["throughput/images_seen"] = float(self.images_seen)
             if self.settings.is_spent(self.generator_step, self.clock.seconds):

@@ -5,6 +5,8 @@ from difflib import get_close_matches
 
 from osdface.errors import UserError
 
+_LISTED = 30  # only a run's keys are more, and its --help has them
+
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> UserError:
     """Returns the error "there is no ``kind`` ``name``" with the nearest, or else all, names."""
@@ -14,5 +16,6 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> UserError:
     near = list(dict.fromkeys([*get_close_matches(name, names, 3, 0.6), *same_end]))[:4]
     if near:
         return UserError(f"There is no {kind} {name!r}; did you mean {' or '.join(near)}?")
-    listed = ", ".join(names) if len(names) <= 20 else "--help lists them"
-    return UserError(f"There is no {kind} {name!r}; there are: {listed}.")
+    if len(names) > _LISTED:
+        return UserError(f"There is no {kind} {name!r}; --help lists all {len(names)}.")
+    return UserError(f"There is no {kind} {name!r}; there are: {', '.join(names)}.")

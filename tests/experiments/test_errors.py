@@ -47,6 +47,7 @@ VRE = "experiment=ablation_vre"
         ([OSDFACE, "output_dir=my faces"], "no run's folder"),
         ([OSDFACE, "seed"], "is no key=value"),
         ([OSDFACE, "+seed=1"], "is no key"),
+        ([OSDFACE, "zzzz=1"], "no key 'zzzz'; --help lists all"),
         ([OSDFACE, "seed="], "seed=null for none"),
         ([OSDFACE, "trainer.devices=0"], "trainer.devices"),
         ([ABLATION, "variants=mse,ful"], "did you mean full"),

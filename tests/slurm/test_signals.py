@@ -8,7 +8,7 @@ import torch
 from callbacks import find_last
 from osdface.files import read_json
 from tests.experiments.pipelines.conftest import fast_words
-from tests.slurm.test_train_sbatch import submit
+from tests.slurm.test_train_sbatch import SCRIPT, submit
 
 pytestmark = pytest.mark.slurm
 # Without periodic checkpoints: what is there after an interruption was saved at the signal.
@@ -19,11 +19,12 @@ CHANGES = {
     "scale.stage2.ema_decay": 0.5,
     "data.num_workers": 1,
 }
+DDP, LONG = "trainer=ddp_sim", 900  # steps: some minutes
 
 
 def words(tmp_path, out, **changes):
     own = fast_words(cache_dir=tmp_path / "cache", output_dir=out, **{**CHANGES, **changes})
-    return ["experiment=osdface", "trainer=ddp_sim", "vre.checkpoint=osdface/assets/tiny/vre", *own]
+    return ["experiment=osdface", DDP, "vre.checkpoint=osdface/assets/tiny/vre", *own]
 
 
 def wait_for_step(run_dir, step, seconds=120.0):
@@ -113,3 +114,25 @@ def test_a_job_of_higher_priority_takes_the_nodes_and_gives_them_back(cluster, w
     assert told.count("A signal came: saved at step") == 1, told
     assert told.count("Going on in") == 1
     assert_same(out, whole / "out")
+
+
+@pytest.mark.slow
+def test_a_time_limit_stretches_over_as_many_requeues_as_it_takes(cluster, whole, tmp_path):
+    """A run that is longer than its job may be; about five minutes, as a limit is whole minutes."""
+    steps = {"scale.stage2.steps": LONG, "scale.stage2.val_every": LONG // 3}
+    jobs = {}
+    for name, limit in (("whole", "--time=30"), ("cut", "--time=2")):
+        own = [each for each in words(whole, tmp_path / name, **steps) if each != DDP]
+        jobs[name] = cluster.submit(
+            "--nodes=1", "--ntasks-per-node=1", limit, "--signal=USR1@45",
+            f"--output={tmp_path / name}.log", SCRIPT, *own,
+        )  # fmt: skip
+    for name, job in jobs.items():
+        log = tmp_path / f"{name}.log"
+        assert cluster.wait(job, 900) == "COMPLETED", log.read_text()
+    told = (tmp_path / "cut.log").read_text()
+    stops = told.count("A signal came: saved at step")
+    assert stops >= 1 and told.count("Going on in") == stops, told
+    assert told.count(f"Slurm job {jobs['cut']} is requeued and goes on by itself.") == stops
+    assert "TIME LIMIT" not in told and "A signal" not in (tmp_path / "whole.log").read_text()
+    assert_same(tmp_path / "cut", tmp_path / "whole")

@@ -68,22 +68,22 @@ def test_time_spent_before_an_interruption_counts(run_fast, tmp_path, monkeypatc
     ticks = itertools.count()
     fake = SimpleNamespace(perf_counter=lambda: next(ticks) / 10)
     monkeypatch.setattr(clock, "time", fake)
-    output, agree = tmp_path / "o", clock.TrainingClock.agree
+    output, settle = tmp_path / "o", clock.TrainingClock.settle
 
-    def stop_halfway(own: clock.TrainingClock, device: torch.device) -> None:
-        agree(own, device)
+    def stop_halfway(own: clock.TrainingClock, device: torch.device | None = None) -> None:
+        settle(own, device)
         if own.seconds > 0.55:
             raise KeyboardInterrupt
 
     changes = {"variants": "osdface", "budgets": "seconds", "scale.stage2.steps": None}
     changes["scale.compare.images"] = "40"  # validated once, at the end
-    monkeypatch.setattr(clock.TrainingClock, "agree", stop_halfway)
+    monkeypatch.setattr(clock.TrainingClock, "settle", stop_halfway)
     assert run_fast("compare_one_step", output, **changes) == 130
     last = output / "osdface_seconds" / "checkpoints" / "last.ckpt"
     before = torch.load(last, weights_only=True)
     assert before["generator_step"] == 5
     assert before["training_seconds"] == pytest.approx(0.5)
-    monkeypatch.setattr(clock.TrainingClock, "agree", agree)
+    monkeypatch.setattr(clock.TrainingClock, "settle", settle)
     assert run_fast("compare_one_step", output, **changes) == 0
     after = torch.load(last, weights_only=True)
     assert 1 <= after["training_seconds"] <= 1.1 and after["generator_step"] in (10, 11)

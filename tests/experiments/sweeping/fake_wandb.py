@@ -39,6 +39,8 @@ for _ in range(int(sys.argv[3])):
         command += words if part == "${args_no_hyphens}" else [part]
     at = command.index("-m")
     assert command[at + 1] == "experiments.sweep", command
-    command = [*command[:at], os.environ["FAKE_WANDB_SWEEP"], *command[at + 2 :]]
+    # Where trials are fakes too, the command's own program is one that knows them.
+    if "FAKE_WANDB_SWEEP" in os.environ:
+        command = [*command[:at], os.environ["FAKE_WANDB_SWEEP"], *command[at + 2 :]]
     told_to_run = {"WANDB_RUN_ID": run_id, "WANDB_SWEEP_ID": "abcd1234"}
     subprocess.run(command, env={**os.environ, **told_to_run}, check=False)
