@@ -90,6 +90,7 @@ def test_an_agent_outside_srun_starts_a_trial_on_two_nodes(slurm, tmp_path) -> N
         "PATH": f"{wandb.parent}:{Path(sys.executable).parent}:{slurm.environment['PATH']}",
         "FAKE_WANDB": str(server),
         "WANDB_API_KEY": "0" * 40,
+        "WANDB_MODE": "online",  # of the asking alone: the trial logs to a file
     }
     changes = {"scale.stage2.steps": 40, "scale.stage2.val_every": 40}
     fast = fast_words(cache_dir=tmp_path / "cache", **changes)
