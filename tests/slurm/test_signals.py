@@ -19,7 +19,7 @@ CHANGES = {
     "scale.stage2.ema_decay": 0.5,
     "data.num_workers": 1,
 }
-DDP, LONG = "trainer=ddp_sim", 900  # steps: some minutes
+DDP, LONG = "trainer=ddp_sim", 600  # steps: longer than a job may be
 
 
 def words(tmp_path, out, **changes):
@@ -118,7 +118,7 @@ def test_a_job_of_higher_priority_takes_the_nodes_and_gives_them_back(cluster, w
 
 @pytest.mark.slow
 def test_a_time_limit_stretches_over_as_many_requeues_as_it_takes(cluster, whole, tmp_path):
-    """A run that is longer than its job may be; about five minutes, as a limit is whole minutes."""
+    """A run that is longer than its job may be; five minutes and more, as a limit is whole minutes."""
     steps = {"scale.stage2.steps": LONG, "scale.stage2.val_every": LONG // 3}
     jobs = {}
     for name, limit in (("whole", "--time=30"), ("cut", "--time=2")):
