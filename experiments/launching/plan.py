@@ -78,8 +78,7 @@ def job_words(words: Mapping[str, str], folder: Path) -> dict[str, str]:
         for key, text in words.items()
         if key not in ("resume", "launcher") and not key.startswith("slurm.")
     }
-    # The progress bars of several tasks in one file are no use.
-    return {"progress": "false", **own, "output_dir": str(folder)}
+    return {**own, "output_dir": str(folder)}
 
 
 def plan_single(name: str, words: Mapping[str, str], cfg: Any, now: Situation) -> list[Job]:

@@ -245,6 +245,10 @@ def fit(
             trainer.validate(module, datamodule=datamodule, verbose=False)
             checkpoint.clear_damaged(trainer)
         else:
+            if state and trainer.is_global_zero:
+                print(
+                    f"{settings.label}: going on after step {state['generator_step']}", flush=True
+                )
             trainer.fit(module, datamodule=datamodule, ckpt_path=last)
     if averages is not None:
         averages.swap_in(module)

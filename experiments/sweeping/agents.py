@@ -240,5 +240,5 @@ def _process(book: Book, words: Mapping[str, str], options: Options) -> list[str
     if not in_slurm():
         return [*driver.COMMAND, *to_argv(words)]
     asked = replace(options, slurm=read_json(book.folder / SERVER)["slurm"])
-    cfg, own = slurm_configuration({"progress": "false", **words}, asked)
+    cfg, own = slurm_configuration(words, asked)
     return ["bash", "-c", srun_line(own, SlurmOptions.from_config(cfg.slurm))]

@@ -176,9 +176,7 @@ def _array(
 
 
 def _words(book: Book, chosen: Trial) -> dict[str, str]:
-    words = trial_words(book.definition, chosen, book.further, book.folder)
-    # The progress bars of several tasks in one file are no use.
-    return {"progress": "false", **words}
+    return trial_words(book.definition, chosen, book.further, book.folder)
 
 
 def _ready(cfg: Any) -> bool:

@@ -1,6 +1,7 @@
 """``launcher=slurm`` on a real Slurm: headers, dependencies, and an ablation on two nodes."""
 
 import csv
+import re
 import subprocess
 import sys
 import time
@@ -14,6 +15,7 @@ from experiments.launching.sbatch import ARRAY_WORDS, SlurmOptions, array_cases,
 from experiments.launching.submit import queued, submit
 from osdface.files import read_json
 from tests.experiments.pipelines.conftest import fast_words
+from tests.slurm.test_signals import wait_for_step
 
 pytestmark = pytest.mark.slurm
 ROOT = Path(__file__).resolve().parents[2]
@@ -159,3 +161,32 @@ def test_an_ablation_on_two_nodes_ends_with_its_tables(slurm, tmp_path) -> None:
     heads = [line for line in told if line.startswith("##### ")]
     assert heads[:2] == ["##### references: sbatch", "##### variants: sbatch"]
     assert not other.exists()
+
+
+@pytest.mark.slow
+def test_a_signal_to_one_task_of_an_array_requeues_that_task_alone(slurm, tmp_path) -> None:
+    folder = tmp_path / "out"
+    changes = {"scale.stage2.steps": 60, "scale.stage2.val_every": 30, "progress": None}
+    launch(
+        slurm, "experiment=ablation_losses", "variants=mse,full",
+        f"vre.checkpoint={ROOT / 'osdface/assets/tiny/vre'}",
+        *fast_words(cache_dir=tmp_path / "cache", output_dir=folder, **changes),
+    )  # fmt: skip
+    jobs = jobs_of(folder)
+    wait_for_step(folder / "full", 3, 300)
+    array = jobs["variants"]
+    assert slurm.run("scancel", "--signal=USR1", f"{array}_1").returncode == 0
+    wait(slurm, jobs["gather"], 500)
+    logs = {log.name: log.read_text() for log in (folder / "slurm").iterdir()}
+    assert slurm.wait(int(jobs["gather"]), 10) == "COMPLETED", logs
+    cut, other = (logs[f"variants-{array}_{task}.out"] for task in (1, 0))
+    (saved,) = re.findall(r"A signal came: saved at step (\d+)", cut)
+    assert cut.count(f"full: going on after step {saved}\n") == 1, cut
+    assert "full: step 60/60 100%" in cut and "mse: step 60/60 100%" in other
+    assert f"Slurm job {array}_1 is requeued and goes on by itself." in cut
+    assert "A signal came" not in other and "going on" not in other
+    with open(folder / "ablation.csv", encoding="utf-8") as file:
+        rows = {row["variant"]: row["status"] for row in csv.DictReader(file)}
+    assert (rows["mse"], rows["full"]) == ("finished", "finished")
+    steps = [line.partition(",")[0] for line in open(folder / "full" / "metrics.csv")][1:]
+    assert [int(step) for step in dict.fromkeys(steps) if step] == list(range(1, 61))
