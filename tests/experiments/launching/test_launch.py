@@ -139,6 +139,27 @@ def test_a_restorer_is_chained_to_its_stage_1(slurm, stage1, monkeypatch, capsys
     assert names(slurm)["103"] == "osdface" and slurm.options("103") == ["--parsable"]
 
 
+@pytest.mark.parametrize("place", [["output_dir=run"], []])
+def test_of_two_equal_commands_at_once_one_submits(
+    slurm, stage1, monkeypatch, capsys, place
+) -> None:
+    """The other one comes while the first still looks at what is there, which takes seconds."""
+    words, inner = ["experiment=osdface", "launcher=slurm", *place], []
+
+    def check_needed(cfg):
+        if not inner:
+            inner.append(None)
+            inner[0] = main(words)
+            slurm.queue("101 RUNNING", "102 PENDING")
+
+    monkeypatch.setattr(readiness, "check_needed", check_needed)
+    assert main(words) == 0 and inner == [0]
+    assert names(slurm) == {"101": "stage1", "102": "osdface"}
+    assert "osdface: job 102 PENDING" in capsys.readouterr().out
+    (folder,) = [Path("run")] if place else Path("outputs/osdface").iterdir()
+    assert record(folder) == names(slurm)
+
+
 def test_stage_1_alone_is_one_job(slurm, capsys) -> None:
     assert main(["experiment=vre", "launcher=slurm", "slurm.nodes=2"]) == 0
     assert names(slurm) == {"101": "vre"}
