@@ -1,5 +1,6 @@
 """The lock of an output folder ends with the process that took it."""
 
+import errno
 import multiprocessing
 import os
 import signal
@@ -27,6 +28,18 @@ def test_a_killed_process_lets_go_though_its_workers_live_on(tmp_path):
     assert not FolderLock(tmp_path).acquire()  # the child that let go did not free it
     os.kill(process.pid, signal.SIGKILL)
     process.join()
+    lock = FolderLock(tmp_path)
+    assert lock.acquire()
+    lock.release()
+
+
+def test_a_file_system_without_locks_keeps_nobody_out(tmp_path, monkeypatch):
+    """As a Lustre that is mounted without them; a folder that is held is another answer."""
+
+    def flock(*_):
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr("fcntl.flock", flock)
     lock = FolderLock(tmp_path)
     assert lock.acquire()
     lock.release()
