@@ -1,12 +1,12 @@
 """``slurm.json`` in a run's folder: which jobs were submitted for it, and which still are."""
 
+import os
 import shutil
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from experiments.cli.srun import in_slurm
 from experiments.launching.submit import queued
 from osdface.errors import UserError
 from osdface.files import read_json, write_json
@@ -98,13 +98,20 @@ def _is_of(number: str, job: str) -> bool:
     return number.partition("_")[0] == job
 
 
+def _is_of_this_job(record: list[Submitted]) -> bool:
+    own = {os.environ.get(name) for name in ("SLURM_JOB_ID", "SLURM_ARRAY_JOB_ID")}
+    return any(each.job in own for each in record)
+
+
 def refuse_while_queued(folder: Path) -> None:
-    """Keeps a run on this machine out of a folder that Slurm's jobs will write into.
+    """Keeps a run out of a folder that other jobs of Slurm will write into.
 
     Raises:
         UserError: Some of them wait or run.
     """
-    record = [] if in_slurm() else read_record(folder)
+    record = read_record(folder)
+    if _is_of_this_job(record):
+        return
     if record and not shutil.which("squeue"):
         numbers = ", ".join(each.job for each in record)
         print(f"Jobs of Slurm were submitted for this run ({numbers}); there is no squeue here to "

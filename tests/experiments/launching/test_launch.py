@@ -7,8 +7,12 @@ from pathlib import Path
 import pytest
 import yaml
 
+from experiments.cli.compose import compose_words, plain
+from experiments.cli.folders import dump_config
 from experiments.cli.lock import FolderLock
+from experiments.cli.words import parse_words
 from experiments.launching import readiness
+from experiments.launching.record import Submitted, write_record
 from experiments.run import main
 from osdface.run_folder import update_status
 
@@ -158,6 +162,24 @@ def test_of_two_equal_commands_at_once_one_submits(
     assert "osdface: job 102 PENDING" in capsys.readouterr().out
     (folder,) = [Path("run")] if place else Path("outputs/osdface").iterdir()
     assert record(folder) == names(slurm)
+
+
+def test_an_interactive_job_keeps_out_of_a_folder_with_jobs(
+    slurm, fakes, monkeypatch, capsys
+) -> None:
+    """A shell in an allocation is no job of the run, whose own jobs pass."""
+    Path("run").mkdir()
+    write_record(Path("run"), [Submitted("osdface", "17")])
+    slurm.queue("17 RUNNING")
+    monkeypatch.setenv("SLURM_JOB_ID", "99")
+    words = ["experiment=osdface", "output_dir=run"]
+    (Path("run") / "config.yaml").write_text(
+        dump_config(plain(compose_words(parse_words(words))[0]))
+    )
+    assert main(words) == 2
+    assert "Slurm has osdface: job 17 RUNNING" in capsys.readouterr().err and not fakes.configs
+    monkeypatch.setenv("SLURM_JOB_ID", "17")
+    assert main(words) == 0 and len(fakes.configs) == 1
 
 
 def test_stage_1_alone_is_one_job(slurm, capsys) -> None:
