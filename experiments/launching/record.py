@@ -2,12 +2,12 @@
 
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from experiments.launching.submit import queued
+from experiments.launching.submit import cancel, queued
 from osdface.errors import UserError
 from osdface.files import read_json, write_json
 
@@ -54,9 +54,16 @@ def _read(entry: dict[str, Any]) -> Submitted:
     return Submitted(str(entry["name"]), str(entry["job"]), entry["after"], tasks)
 
 
-def write_record(folder: Path, jobs: Iterable[Submitted]) -> None:
-    """Writes the jobs of a folder."""
-    write_json(folder / RECORD, {"jobs": [asdict(job) for job in jobs]})
+def write_record(folder: Path, jobs: Sequence[Submitted]) -> None:
+    """Writes the jobs of a folder, the one just submitted last.
+
+    If there is no room for it that one is cancelled: the same command would submit it again.
+    """
+    try:
+        write_json(folder / RECORD, {"jobs": [asdict(job) for job in jobs]})
+    except OSError:
+        cancel(jobs[-1].job)
+        raise
 
 
 @dataclass(frozen=True)

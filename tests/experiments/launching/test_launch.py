@@ -1,6 +1,8 @@
 """The whole command with ``launcher=slurm``, against stand-ins for sbatch and squeue."""
 
+import errno
 import json
+import os
 import subprocess
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from experiments.cli.folders import dump_config
 from experiments.cli.lock import FolderLock
 from experiments.cli.words import parse_words
 from experiments.launching import readiness
+from experiments.launching import record as launching_record
 from experiments.launching.record import Submitted, write_record
 from experiments.run import main
 from osdface.run_folder import update_status
@@ -114,6 +117,28 @@ def test_a_refusal_loses_nothing(slurm, stage1, capsys) -> None:
     assert main([*ABLATION, "output_dir=it's", "slurm.partition=main"]) == 0
     assert names(slurm) == {"101": "stage1", "102": "variants", "103": "gather"}
     assert slurm.options("102")[1] == "--dependency=afterok:101"
+
+
+def test_a_job_that_cannot_be_noted_is_cancelled(slurm, stage1, monkeypatch, capsys) -> None:
+    """The disk fills up between two jobs: the same command would submit that one twice."""
+    scancel = Path(os.environ["PATH"].partition(":")[0]) / "scancel"
+    scancel.write_text('#!/bin/sh\necho "$@" >> "$STAND_IN_FOLDER/cancelled"\n')
+    scancel.chmod(0o755)
+    real = launching_record.write_json
+
+    def write_json(path, value):
+        if len(value["jobs"]) == 2:
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        real(path, value)
+
+    with monkeypatch.context() as context:
+        context.setattr(launching_record, "write_json", write_json)
+        assert main([*ABLATION, "output_dir=run"]) == 2
+    assert "free some space" in capsys.readouterr().err
+    assert (slurm.folder / "cancelled").read_text() == "102\n"
+    slurm.queue("101 PENDING")
+    assert main([*ABLATION, "output_dir=run"]) == 0
+    assert record(Path("run")) == {"101": "stage1", "103": "variants", "104": "gather"}
 
 
 def test_a_restorer_is_chained_to_its_stage_1(slurm, stage1, monkeypatch, capsys) -> None:
