@@ -159,3 +159,27 @@ def test_an_ablation_on_two_nodes_ends_with_its_tables(slurm, tmp_path) -> None:
     heads = [line for line in told if line.startswith("##### ")]
     assert heads[:2] == ["##### references: sbatch", "##### variants: sbatch"]
     assert not other.exists()
+
+
+@pytest.mark.slow
+def test_variants_of_two_nodes_each_train_at_the_same_time(slurm, tmp_path, monkeypatch) -> None:
+    """Methods at two budgets: four jobs of two tasks begin at once and share the run's folder."""
+    # Each job has a port of its own, made of its number.
+    monkeypatch.delitem(slurm.environment, "MASTER_PORT")
+    folder = tmp_path / "out"
+    words = [
+        "experiment=compare_one_step", "variants=osdface,osediff", "budgets=images,seconds",
+        f"vre.checkpoint={ROOT / 'osdface/assets/tiny/vre'}", "slurm.nodes=2",
+        *fast_words(cache_dir=tmp_path / "cache", output_dir=folder,
+                    **{"scale.stage2.steps": None, "trainer.timeout_seconds": 120}),
+    ]  # fmt: skip
+    launch(slurm, *words)
+    jobs = jobs_of(folder)
+    wait(slurm, jobs["gather"], 300)
+    logs = {log.name: log.read_text() for log in (folder / "slurm").iterdir()}
+    assert slurm.wait(int(jobs["gather"]), 10) == "COMPLETED", logs
+    with open(folder / "ablation.csv", encoding="utf-8") as file:
+        rows = {row["variant"]: row["status"] for row in csv.DictReader(file)}
+    names = ["osdface", "osdface_seconds", "osediff", "osediff_seconds"]
+    assert [rows[name] for name in names] == ["finished"] * 4
+    assert all("MEMBER: 2/2" in text for name, text in logs.items() if "variants" in name)
