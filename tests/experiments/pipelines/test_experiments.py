@@ -89,6 +89,7 @@ def test_metrics_csv_has_every_term_raw_and_weighted(osdface_run) -> None:
 def test_validate_repeats_the_figures_of_the_run(osdface_run, run_fast, tmp_path, capsys) -> None:
     checkpoint = osdface_run / "checkpoints" / "last.ckpt"
     assert run_fast("osdface", tmp_path / "v", mode="validate", checkpoint=checkpoint) == 0
+    assert "━" not in capsys.readouterr().out  # progress=false
     before, after = (read_json(f / "metrics.json") for f in (osdface_run, tmp_path / "v"))
     assert before["psnr"] == pytest.approx(after["psnr"], abs=1e-4)
     assert before["identity"] == pytest.approx(after["identity"], abs=1e-5)
@@ -159,7 +160,7 @@ def test_processes_that_validate_share_the_pictures_out(run_fast, tmp_path, monk
             seen.extend(key for batch in datamodule.val_dataloader() for key in batch["key"])
             module.validation_metrics = {"psnr": 1.0}
 
-    monkeypatch.setattr(evaluation, "build_trainer", lambda cfg, callbacks: SecondOfTwo())
+    monkeypatch.setattr(evaluation, "build_trainer", lambda *_, **__: SecondOfTwo())
     changes = {"mode": "validate", "checkpoint": assets_dir() / "restorer"}
     assert run_fast("osdface", tmp_path / "v", **changes) == 0
     assert len(seen) == len(set(seen)) == 3  # of six
