@@ -234,6 +234,10 @@ class FaceDataModule(LightningDataModule):
         sampler = ValidationSampler(len(self.val_set), self.val_batch_size, *self._ranks())
         return self._loader(self.val_set, sampler)
 
+    def test_dataloader(self) -> DataLoader[dict[str, Any]]:
+        """Returns that of the validation pairs: there are no others."""
+        return self.val_dataloader()
+
     def batch_finished(self) -> None:
         """Notes that the trainer is done with one more training batch; every process calls it."""
         self.progress.batch_finished()

@@ -56,6 +56,7 @@ class DictionaryTraining(nn.Module):
         self.settings = settings
         self.adversarial = Hinge()
         self.codebook_loss = CodebookLoss(settings.commitment, settings.swapped_commitment)
+        self._used: Tensor | None = None  # entries of the step at hand: 1 where one was used
 
     def generator_terms(
         self, images: Tensor, passed: Reconstruction, step: int
@@ -83,15 +84,21 @@ class DictionaryTraining(nn.Module):
         fake = self.discriminator(passed.image.detach())
         return self.adversarial.discriminator(self.discriminator(images), fake)
 
-    def restart(self, tokens: Tensor, indices: Tensor, step: int, seed: int) -> int:
+    def note_used(self, indices: Tensor) -> None:
+        """Remembers the entries that a micro-batch used; each one of a step has to come."""
+        if self._used is None:
+            self._used = torch.zeros_like(self.autoencoder.quantizer.idle_steps)
+        self._used[indices.unique()] = 1
+
+    def restart(self, tokens: Tensor, step: int, seed: int) -> int:
         """Counts idle entries and, when it is time, restarts the dead ones; returns how many.
 
-        An entry is idle if no rank used it. Rank zero's tokens replace the dead entries on all
-        ranks, so that the codebooks stay one.
+        An entry is idle if no micro-batch of the step used it, on any rank. Rank zero's tokens of
+        the last one replace the dead entries on all ranks, so that the codebooks stay one.
         """
         chosen, quantizer = self.settings, self.autoencoder.quantizer
-        used = torch.zeros_like(quantizer.idle_steps)
-        used[indices.unique()] = 1
+        assert self._used is not None
+        used, self._used = self._used, None
         if distributed.is_initialized():
             distributed.all_reduce(used, op=distributed.ReduceOp.MAX)
         quantizer.count_idle(used.nonzero().flatten())
@@ -165,10 +172,9 @@ class VQDictionaryModule(SteppedModule):
             self.figures.add({"loss/discriminator": loss})
             self.update(discriminator_optimizer, loss, "discriminator", batch["key"])
             self.untoggle_optimizer(discriminator_optimizer)
+        self.dictionary.note_used(passed.quantized.indices)
         if self.completes_step:
-            restarted = self.dictionary.restart(
-                passed.tokens, passed.quantized.indices, step, self.seed
-            )
+            restarted = self.dictionary.restart(passed.tokens, step, self.seed)
             # A restart seldom falls on a step that is logged, so the sum is what tells.
             self.restarted += restarted
             self.logged["codebook/restarted"] = float(self.restarted)

@@ -71,7 +71,8 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 def atomic_folder(path: str | Path, replace: bool = False) -> Iterator[Path]:
     """Yields a temporary folder beside ``path`` that is renamed onto it when the block succeeds.
 
-    If another process has meanwhile finished the same folder, that one is kept; with ``replace``
+    Its files are on the disk by then: after a power cut a folder that is there is whole. If another
+    process has meanwhile finished the same folder, that one is kept; with ``replace``
     a folder that is there is moved aside and removed once the new one is in its place.
     """
     path = Path(path)
@@ -81,9 +82,11 @@ def atomic_folder(path: str | Path, replace: bool = False) -> Iterator[Path]:
     temporary.mkdir()
     try:
         yield temporary
-        for file in temporary.rglob("*"):
+        for file in [*temporary.rglob("*"), temporary]:
             if file.is_file():
                 _share(file)
+            if file.exists():  # no link to nowhere
+                _fsync(file)
         if replace and path.is_dir():
             os.replace(path, aside)
         try:
@@ -93,6 +96,7 @@ def atomic_folder(path: str | Path, replace: bool = False) -> Iterator[Path]:
                 os.replace(aside, path)
             if not path.is_dir():
                 raise
+        _fsync(path.parent)
     finally:
         for folder in (temporary, aside):
             shutil.rmtree(folder, ignore_errors=True)

@@ -13,6 +13,7 @@ from omegaconf import DictConfig
 from experiments.cli import tasks
 from experiments.cli.compose import plain
 from experiments.cli.folders import dump_config
+from experiments.cli.lock import FolderLock
 from experiments.cli.ranks import is_follower
 from experiments.cli.signals import watch
 from experiments.cli.variants import METHOD_GROUP, group_of
@@ -62,10 +63,26 @@ def with_status(folder: Path, run: Callable[[], Any]) -> Any:
 
 
 def run_variant(cfg: DictConfig, folder: Path) -> bool:
-    """Trains one variant in this process; returns False if it failed, with the reason on disk."""
-    if is_finished(folder) and not is_follower():
-        return True
+    """Trains one variant in this process; returns False if it failed, with the reason on disk.
 
+    It holds the variant's folder meanwhile: what holds the ablation's does not keep out parts that
+    were started one by one, by hand or by a batch system. One that is held is left alone.
+    """
+    if is_follower():
+        return _train_variant(cfg, folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FolderLock(folder)
+    if not lock.acquire():
+        told = f"Another process is training {folder}: wait for it or end it first."
+        print(told, file=sys.stderr, flush=True)
+        return False
+    try:
+        return is_finished(folder) or _train_variant(cfg, folder)
+    finally:
+        lock.release()
+
+
+def _train_variant(cfg: DictConfig, folder: Path) -> bool:
     def train() -> None:
         if not is_follower():
             write_text(folder / "config.yaml", dump_config(plain(cfg)))

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from experiments.cli.lock import is_held
 from experiments.cli.parent import name_parent
 from experiments.cli.signals import Interrupted, interruption_of
 from experiments.cli.words import to_argv
@@ -69,7 +70,7 @@ def run_variant_apart(words: Mapping[str, str], folder: Path) -> bool:
     status = read_status(folder).get("status")
     if code == 0 and status == "finished":
         return True
-    if status != "failed":
-        # Killed, or ended before it could keep its books.
+    if status != "failed" and not is_held(folder):
+        # Killed, or ended before it could keep its books; who holds it now keeps its own.
         update_status(folder, status="failed", reason=f"its process ended with exit status {code}")
     return False

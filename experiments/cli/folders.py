@@ -77,14 +77,25 @@ def _new_names(parent: Path) -> Iterator[Path]:
 
 
 def new_folder(parent: Path) -> Path:
-    """Makes and returns a folder named by date and time."""
-    parent.mkdir(parents=True, exist_ok=True)
-    for folder in _new_names(parent):
-        try:
-            folder.mkdir()
-        except FileExistsError:
-            continue
-        return folder
+    """Makes and returns a folder named by date and time.
+
+    Raises:
+        UserError: It cannot be made there.
+    """
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+        for folder in _new_names(parent):
+            try:
+                folder.mkdir()
+            except FileExistsError:
+                continue
+            return folder
+    except OSError as error:
+        if disk_full(error):
+            raise
+        raise UserError(
+            f"{parent} cannot be written ({error.strerror}): name another folder by output_dir=."
+        ) from error
     raise UserError(f"No new folder could be made below {parent}.")
 
 
@@ -107,7 +118,14 @@ def choose_folder(
     if config["resume"] == "auto":
         for folder in _unfinished(parent, config, is_finished):
             lock = FolderLock(folder)
-            if lock.acquire():
+            try:
+                held = lock.acquire()
+            except OSError as error:
+                raise UserError(
+                    f"{folder} holds this run, unfinished, and cannot be written "
+                    f"({error.strerror}): resume=never begins anew."
+                ) from error
+            if held:
                 return folder, lock, True
     folder = new_folder(parent)
     return folder, _lock(folder), False

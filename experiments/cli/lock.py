@@ -8,7 +8,8 @@ from pathlib import Path
 class FolderLock:
     """Holds a folder for this process; the kernel lets go of it when the process ends, however.
 
-    The lock file stays: removing it would let a third process lock a file that is gone.
+    The lock file stays: removing it would let a third process lock a file that is gone. On a file
+    system that knows no locks, such as a Lustre mounted without them, nothing keeps others out.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -20,9 +21,11 @@ class FolderLock:
         descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             os.close(descriptor)
             return False
+        except OSError:
+            pass  # a file system without locks: no other process could hold it either
         os.ftruncate(descriptor, 0)
         os.write(descriptor, f"{os.getpid()}\n".encode())
         self._descriptor = descriptor
@@ -35,3 +38,13 @@ class FolderLock:
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
+
+
+def is_held(folder: Path) -> bool:
+    """Returns whether a process holds the folder just now."""
+    if not (folder / ".lock").exists():
+        return False
+    lock = FolderLock(folder)
+    held = not lock.acquire()
+    lock.release()
+    return held

@@ -14,7 +14,6 @@ from typing import Any
 from osdface.errors import UserError
 from osdface.files import read_json, write_json
 
-LAUNCH = ".launch.json"
 TRAINING, ENDED = "training", "ended"
 
 
@@ -71,16 +70,25 @@ def check_alone(nodes: int, devices: int) -> None:
         )
 
 
+def _launch_file(folder: str | Path) -> Path:
+    """Where the first task of this job's step speaks to the others.
+
+    The variants of an ablation are jobs of an array that share the folder and start together: in
+    one file they would write over what another job's tasks have not read, which then wait forever.
+    """
+    step = ".".join(os.environ.get(name, "0") for name in ("SLURM_JOB_ID", "SLURM_STEP_ID"))
+    return Path(folder) / f".launch-{step}.json"
+
+
 def _attempt() -> str:
     """Names this start of the step: a requeued job has the same number and a new count."""
-    names = ("SLURM_JOB_ID", "SLURM_STEP_ID", "SLURM_RESTART_COUNT")
-    return ".".join(os.environ.get(name, "0") for name in names)
+    return os.environ.get("SLURM_RESTART_COUNT", "0")
 
 
 def tell_followers(folder: str | Path, state: str) -> None:
     """Says, as the first task, that training begins now or that this task has ended."""
     if srun_tasks() > 1 and os.environ.get("SLURM_PROCID") == "0":
-        write_json(Path(folder) / LAUNCH, {"attempt": _attempt(), "state": state})
+        write_json(_launch_file(folder), {"attempt": _attempt(), "state": state})
 
 
 def wait_for_first(folder: Path, seconds: float = 0.5) -> bool:
@@ -88,10 +96,10 @@ def wait_for_first(folder: Path, seconds: float = 0.5) -> bool:
 
     If the first task dies without a word, srun's --kill-on-bad-exit=1 ends this one.
     """
-    attempt = _attempt()
+    file, attempt = _launch_file(folder), _attempt()
     while True:
         try:
-            said = read_json(folder / LAUNCH)
+            said = read_json(file)
         except (OSError, ValueError):
             said = {}
         if said.get("attempt") == attempt:

@@ -48,24 +48,31 @@ def launch(cfg: DictConfig, words: Mapping[str, str]) -> int:
         print(dry_run(links, "run", folder, cfg.slurm.after))
         return 0
     check_installed("sbatch", "squeue")
-    folder = planned_folder(plain(cfg), finished)
-    record = read_record(folder)
-    alive = alive_jobs(record)
-    if cfg.task != "ablation" and cfg.experiment in alive.jobs:
-        # It may be running, and then holds the folder's lock.
-        return _tell(folder, alive, [])
-    print("Looking at what is there ...", flush=True)
-    jobs = _plan(cfg, words, folder, alive)
-    lock = _hold(folder)
-    try:
-        if not (folder / CONFIG).exists():
-            write_text(folder / CONFIG, dump_config(plain(cfg) | {"output_dir": str(folder)}))
-        # Slurm fails a job without a word when it cannot write its log.
-        (folder / LOGS).mkdir(exist_ok=True)
-        new = _submit(jobs, folder, record, alive, cfg.slurm.after)
-    finally:
-        lock.release()
-    return _tell(folder, alive, new)
+    while True:
+        folder = planned_folder(plain(cfg), finished)
+        record = read_record(folder)
+        alive = alive_jobs(record)
+        if cfg.task != "ablation" and cfg.experiment in alive.jobs:
+            # It may be running, and then holds the folder's lock.
+            return _tell(folder, alive, [])
+        print("Looking at what is there ...", flush=True)
+        jobs = _plan(cfg, words, folder, alive)
+        # That took seconds, in which the same command, given twice, may have submitted all.
+        again = planned_folder(plain(cfg), finished)
+        if again != folder and again.exists():
+            continue
+        lock = _hold(folder)
+        try:
+            if read_record(folder) != record:
+                continue
+            if not (folder / CONFIG).exists():
+                write_text(folder / CONFIG, dump_config(plain(cfg) | {"output_dir": str(folder)}))
+            # Slurm fails a job without a word when it cannot write its log.
+            (folder / LOGS).mkdir(exist_ok=True)
+            new = _submit(jobs, folder, record, alive, cfg.slurm.after)
+        finally:
+            lock.release()
+        return _tell(folder, alive, new)
 
 
 def _hold(folder: Path) -> FolderLock:

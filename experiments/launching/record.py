@@ -1,13 +1,13 @@
 """``slurm.json`` in a run's folder: which jobs were submitted for it, and which still are."""
 
+import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from experiments.cli.srun import in_slurm
-from experiments.launching.submit import queued
+from experiments.launching.submit import cancel, queued
 from osdface.errors import UserError
 from osdface.files import read_json, write_json
 
@@ -54,9 +54,16 @@ def _read(entry: dict[str, Any]) -> Submitted:
     return Submitted(str(entry["name"]), str(entry["job"]), entry["after"], tasks)
 
 
-def write_record(folder: Path, jobs: Iterable[Submitted]) -> None:
-    """Writes the jobs of a folder."""
-    write_json(folder / RECORD, {"jobs": [asdict(job) for job in jobs]})
+def write_record(folder: Path, jobs: Sequence[Submitted]) -> None:
+    """Writes the jobs of a folder, the one just submitted last.
+
+    If there is no room for it that one is cancelled: the same command would submit it again.
+    """
+    try:
+        write_json(folder / RECORD, {"jobs": [asdict(job) for job in jobs]})
+    except OSError:
+        cancel(jobs[-1].job)
+        raise
 
 
 @dataclass(frozen=True)
@@ -98,13 +105,20 @@ def _is_of(number: str, job: str) -> bool:
     return number.partition("_")[0] == job
 
 
+def _is_of_this_job(record: list[Submitted]) -> bool:
+    own = {os.environ.get(name) for name in ("SLURM_JOB_ID", "SLURM_ARRAY_JOB_ID")}
+    return any(each.job in own for each in record)
+
+
 def refuse_while_queued(folder: Path) -> None:
-    """Keeps a run on this machine out of a folder that Slurm's jobs will write into.
+    """Keeps a run out of a folder that other jobs of Slurm will write into.
 
     Raises:
         UserError: Some of them wait or run.
     """
-    record = [] if in_slurm() else read_record(folder)
+    record = read_record(folder)
+    if _is_of_this_job(record):
+        return
     if record and not shutil.which("squeue"):
         numbers = ", ".join(each.job for each in record)
         print(f"Jobs of Slurm were submitted for this run ({numbers}); there is no squeue here to "

@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterable
+from contextlib import suppress
 
 from experiments.cli.srun import in_slurm
 from osdface.errors import UserError
@@ -48,6 +49,12 @@ def submit(text: str, *, dependency: str | None = None) -> str:
     if not number.isdigit():
         raise UserError(f"sbatch answered {told.strip()!r}, which is no job number.")
     return number
+
+
+def cancel(number: str) -> None:
+    """Cancels a job; should that fail too, the reason for it counts and is told."""
+    with suppress(UserError):
+        _run(["scancel", number])
 
 
 def queued(jobs: Iterable[str]) -> dict[str, str]:

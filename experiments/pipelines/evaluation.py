@@ -69,10 +69,10 @@ def evaluate_restorer(cfg: DictConfig, output_dir: Path) -> dict[str, float]:
 
 
 def _score(cfg: DictConfig, module: SteppedModule, data: FaceDataModule) -> dict[str, float]:
-    trainer = build_trainer(cfg, [])
+    trainer = build_trainer(cfg, [], enable_progress_bar=bool(cfg.progress))
     call = trainer.validate if cfg.mode == "validate" else trainer.test
-    data.prepare_data()
-    call(module, dataloaders=data.val_dataloader(), verbose=False)
+    # Not its loader alone: made before the trainer has it, every process would score all pictures.
+    call(module, datamodule=data, verbose=False)
     return dict(module.validation_metrics)
 
 

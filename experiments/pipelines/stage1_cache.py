@@ -1,8 +1,8 @@
 """Stage 1 once for all runs that share its settings: a cache of export folders."""
 
-import fcntl
 import hashlib
 import json
+from contextlib import nullcontext
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
@@ -14,7 +14,8 @@ from experiments.cli.srun import check_alone
 from experiments.pipelines import stage1
 from experiments.pipelines.build import plain
 from osdface.checkpoints.export import FORMAT_VERSION
-from osdface.files import sha256_file, write_json
+from osdface.errors import UserError, disk_full
+from osdface.files import locked, sha256_file, write_json
 from osdface.networks.base import folder_fingerprint
 from osdface.networks.perceptual import find_trunk
 from osdface.paths import find_weight
@@ -80,11 +81,18 @@ def ensure_vre(cfg: DictConfig, base_fingerprint: str) -> Path:
     if (export / "config.json").is_file():
         print(f"Stage 1: cached in {export}", flush=True)
         return export
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / ".lock", "w") as lock:
-        # Lightning starts the other ranks while rank zero holds the lock: they train with it.
-        if not is_follower():
-            fcntl.flock(lock, fcntl.LOCK_EX)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / ".lock").touch()
+    except OSError as error:
+        if disk_full(error):
+            raise
+        raise UserError(
+            f"Stage 1 cannot be trained in {folder} ({error.strerror}): set cache_dir to a folder "
+            "that you may write to."
+        ) from error
+    # Lightning starts the other ranks while rank zero holds the lock: they train with it.
+    with nullcontext() if is_follower() else locked(folder / ".lock"):
         if not (export / "config.json").is_file():
             # Preparing alone comes this far where stage 1 has vanished from the cache.
             check_alone(cfg.trainer.num_nodes, cfg.trainer.devices)

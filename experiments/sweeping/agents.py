@@ -211,7 +211,7 @@ def trial_command(book: Book, options: Options) -> tuple[list[str], dict[str, st
     """
     told = {key: os.environ[key] for key in _TOLD if key in os.environ}
     noted = job_file(book.folder)
-    further = dict(options.further)
+    further = _as_in_the_file(book, options.further)
     if options["part"] == "again":
         if noted is None or not noted.is_file():
             raise UserError("part=again is for a requeued job of Slurm.")
@@ -224,6 +224,16 @@ def trial_command(book: Book, options: Options) -> tuple[list[str], dict[str, st
     trial = _noted_trial(book, told["WANDB_RUN_ID"], further)
     words = trial_words(book.definition, trial, further, book.folder)
     return _process(book, words, options), {**os.environ, **told}
+
+
+def _as_in_the_file(book: Book, words: Mapping[str, str]) -> dict[str, str]:
+    """The words of W&B's agent, which writes a null of the file as Python does."""
+    nulls = {
+        each.name
+        for each in book.definition.parameters
+        if None in each.settings.get("values", [each.settings.get("value", "")])
+    }
+    return {key: "null" if text == "None" and key in nulls else text for key, text in words.items()}
 
 
 def _noted_trial(book: Book, run_id: str, further: Mapping[str, str]) -> Trial:

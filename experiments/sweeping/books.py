@@ -26,8 +26,8 @@ DRAWN = "drawn"
 SWEEPS = Path("outputs") / "sweeps"
 # What may differ between a sweep and its continuation.
 _FREE = ("progress", "logger")
-# Of a process that a signal (HUP, INT, USR1, TERM) asked to end: it goes on at the next start.
-INTERRUPTED = (129, 130, 138, 143, -1, -2, -10, -15)
+# Of a process that a signal asked to end (HUP, INT, USR1, USR2, TERM): the next start goes on.
+INTERRUPTED = (129, 130, 138, 140, 143, -1, -2, -10, -12, -15)
 
 
 @dataclass(frozen=True)

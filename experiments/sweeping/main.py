@@ -10,6 +10,7 @@ from typing import Any
 from experiments.cli.checks import check
 from experiments.cli.compose import compose_words
 from experiments.cli.lock import FolderLock
+from experiments.cli.words import parse_words, to_argv
 from experiments.launching.record import refuse_while_queued
 from experiments.sweeping import agents, books, cluster
 from experiments.sweeping.books import Book
@@ -138,7 +139,7 @@ def check_trials(definition: Definition, options: Options, count: int) -> None:
             trials.append(Trial(1, {**first.values, parameter.name: value}))
     unlike = [each for each in trials[1:] if each != first]
     for each in [first, *unlike] if count > 1 else [first]:
-        words = trial_words(definition, each, options.further, here)
+        words = parse_words(to_argv(trial_words(definition, each, options.further, here)))
         cfg, _ = compose_words(words)
         check(cfg, words)
         if cfg.task == "ablation":

@@ -9,9 +9,11 @@ import yaml
 from hydra.core.global_hydra import GlobalHydra
 
 from experiments.ablation import processes
+from experiments.cli.lock import FolderLock
 from experiments.cli.variants import DEFAULT, VRE
 from experiments.cli.words import to_argv
 from experiments.run import main
+from osdface.run_folder import update_status
 
 ABLATION = "experiment=ablation_losses"
 
@@ -219,3 +221,34 @@ def test_offline_runs_are_named_in_order(fakes, capsys) -> None:
     lines = capsys.readouterr().out.splitlines()
     base = f"{Path.cwd()}/it is/mse/wandb/offline-run-"
     assert lines[-2] == f"W&B was offline; to upload: wandb sync '{base}1_a' '{base}2_b'"
+
+
+def test_a_variant_that_another_process_trains_is_left_alone(fakes, capsys) -> None:
+    held = Path("run/mse")
+    held.mkdir(parents=True)
+    Path("run/config.yaml").touch()
+    update_status(held, status="running", step=7)
+    lock = FolderLock(held)
+    assert lock.acquire()
+    words = [ABLATION, "output_dir=run", "part=variant", "variant=mse"]
+    assert main(words) == 1
+    assert "Another process is training" in capsys.readouterr().err
+    assert fakes.jobs == [] and status(held)["step"] == 7
+    lock.release()
+    assert main(words) == 0
+    assert fakes.jobs == [("mse", 0)] and status(held)["status"] == "finished"
+
+
+def test_the_status_of_another_process_outlives_a_second_one(fakes, monkeypatch) -> None:
+    """With several devices a variant is a process of its own, which tells by its exit status."""
+    held = Path("run/mse")
+    held.mkdir(parents=True)
+    update_status(held, status="running")
+    monkeypatch.setattr(processes, "run_words", lambda words: 1)
+    lock = FolderLock(held)
+    assert lock.acquire()
+    assert not processes.run_variant_apart({}, held)
+    assert status(held)["status"] == "running"
+    lock.release()
+    assert not processes.run_variant_apart({}, held)
+    assert status(held)["status"] == "failed"

@@ -118,3 +118,21 @@ def test_nothing_is_written_without_srun(job, tmp_path) -> None:
     job()
     tell_followers(tmp_path, TRAINING)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_jobs_of_an_array_that_share_a_folder_do_not_speak_over_each_other(
+    job, tmp_path, monkeypatch
+) -> None:
+    """Both begin to train before the further task of the first one looks for its word."""
+    for number in ("7", "8"):
+        job("4", "2")
+        monkeypatch.setenv("SLURM_JOB_ID", number)
+        tell_followers(tmp_path, TRAINING)
+    job("4", "2", rank="1")
+    answers: list[bool] = []
+    waiting = threading.Thread(
+        target=lambda: answers.append(wait_for_first(tmp_path, 0.01)), daemon=True
+    )
+    waiting.start()
+    waiting.join(5)
+    assert answers == [True]

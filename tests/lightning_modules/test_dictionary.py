@@ -13,7 +13,7 @@ from osdface.losses import build_loss
 from osdface.networks.autoencoder import VQAutoencoder, VQConfig
 from osdface.networks.discriminators import PatchDiscriminator
 from osdface.networks.tiny_perceptual import TinyPerceptualNetwork
-from tests.lightning_modules.small import loader
+from tests.lightning_modules.small import loader, make_batch
 from tests.lightning_modules.test_distillation import train
 
 SIZES = VQConfig((8, 16), 1, 32, 16, 8)
@@ -68,6 +68,25 @@ def test_dead_entries_are_restarted_on_time() -> None:
     training.restart = lambda *a: restarted.append(real(*a)) or restarted[-1]
     train(module, loader())
     assert restarted[2] > 0 and restarted[1] == restarted[3] == restarted[4] == 0
+
+
+def test_an_entry_that_any_micro_batch_of_a_step_used_is_not_idle() -> None:
+    """Accumulating, a step counts as that of several processes does."""
+
+    def idle(batches: list, accumulate: int) -> torch.Tensor:
+        torch.manual_seed(0)
+        settings = StepSettings(1, 1e-3, accumulate=accumulate)
+        module = VQDictionaryModule(build(99), settings, "hq")
+        quantizer = module.dictionary.autoencoder.quantizer
+        torch.nn.init.normal_(quantizer.codebook)
+        train(module, torch.utils.data.DataLoader(batches, batch_size=None))
+        return quantizer.idle_steps
+
+    whole = make_batch(3)
+    whole["hq"][0] = 1  # one picture of nothing but white
+    first, second = ({key: value[n : n + 1] for key, value in whole.items()} for n in (0, 1))
+    assert torch.equal(idle([first, second], 2), idle([whole], 1))
+    assert not torch.equal(idle([second], 1), idle([whole], 1))
 
 
 def test_restarts_since_the_last_validation_are_a_figure() -> None:

@@ -40,3 +40,18 @@ def test_after_an_error_the_old_file_is_there_and_nothing_else(tmp_path) -> None
         raise RuntimeError
     assert [p.name for p in tmp_path.iterdir()] == ["table.csv"]
     assert target.read_text() == "old"
+
+
+def test_a_folder_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch) -> None:
+    """A power cut can keep a rename and lose what the files hold: an export of empty files."""
+    target, flushed = tmp_path / "export", {True: set(), False: set()}
+    monkeypatch.setattr(
+        os, "fsync", lambda number: flushed[target.exists()].add(os.fstat(number).st_ino)
+    )
+    with atomic_folder(target) as folder:
+        (folder / "deep").mkdir()
+        (folder / "deep" / "weights").write_text("1")
+        (folder / "config.json").write_text("{}")
+    inside = [target, *target.rglob("*")]
+    assert len(inside) == 4 and {each.stat().st_ino for each in inside} <= flushed[False]
+    assert tmp_path.stat().st_ino in flushed[True]

@@ -188,5 +188,30 @@ def test_a_signal_to_one_task_of_an_array_requeues_that_task_alone(slurm, tmp_pa
     with open(folder / "ablation.csv", encoding="utf-8") as file:
         rows = {row["variant"]: row["status"] for row in csv.DictReader(file)}
     assert (rows["mse"], rows["full"]) == ("finished", "finished")
-    steps = [line.partition(",")[0] for line in open(folder / "full" / "metrics.csv")][1:]
+    lines = (folder / "full" / "metrics.csv").read_text().splitlines()[1:]
+    steps = [line.partition(",")[0] for line in lines]
     assert [int(step) for step in dict.fromkeys(steps) if step] == list(range(1, 61))
+
+
+@pytest.mark.slow
+def test_variants_of_two_nodes_each_train_at_the_same_time(slurm, tmp_path, monkeypatch) -> None:
+    """Methods at two budgets: four jobs of two tasks begin at once and share the run's folder."""
+    # Each job has a port of its own, made of its number.
+    monkeypatch.delitem(slurm.environment, "MASTER_PORT")
+    folder = tmp_path / "out"
+    words = [
+        "experiment=compare_one_step", "variants=osdface,osediff", "budgets=images,seconds",
+        f"vre.checkpoint={ROOT / 'osdface/assets/tiny/vre'}", "slurm.nodes=2",
+        *fast_words(cache_dir=tmp_path / "cache", output_dir=folder,
+                    **{"scale.stage2.steps": None, "trainer.timeout_seconds": 120}),
+    ]  # fmt: skip
+    launch(slurm, *words)
+    jobs = jobs_of(folder)
+    wait(slurm, jobs["gather"], 300)
+    logs = {log.name: log.read_text() for log in (folder / "slurm").iterdir()}
+    assert slurm.wait(int(jobs["gather"]), 10) == "COMPLETED", logs
+    with open(folder / "ablation.csv", encoding="utf-8") as file:
+        rows = {row["variant"]: row["status"] for row in csv.DictReader(file)}
+    names = ["osdface", "osdface_seconds", "osediff", "osediff_seconds"]
+    assert [rows[name] for name in names] == ["finished"] * 4
+    assert all("MEMBER: 2/2" in text for name, text in logs.items() if "variants" in name)

@@ -118,7 +118,7 @@ def test_a_job_of_higher_priority_takes_the_nodes_and_gives_them_back(cluster, w
 
 @pytest.mark.slow
 def test_a_time_limit_stretches_over_as_many_requeues_as_it_takes(cluster, whole, tmp_path):
-    """A run that is longer than its job may be; five minutes and more, as a limit is whole minutes."""
+    """A run longer than its job may be; over five minutes, as a limit is whole minutes."""
     steps = {"scale.stage2.steps": LONG, "scale.stage2.val_every": LONG // 3}
     jobs = {}
     for name, limit in (("whole", "--time=30"), ("cut", "--time=2")):

@@ -1,14 +1,21 @@
 """The whole command with ``launcher=slurm``, against stand-ins for sbatch and squeue."""
 
+import errno
 import json
+import os
 import subprocess
 from pathlib import Path
 
 import pytest
 import yaml
 
+from experiments.cli.compose import compose_words, plain
+from experiments.cli.folders import dump_config
 from experiments.cli.lock import FolderLock
+from experiments.cli.words import parse_words
 from experiments.launching import readiness
+from experiments.launching import record as launching_record
+from experiments.launching.record import Submitted, write_record
 from experiments.run import main
 from osdface.run_folder import update_status
 
@@ -112,6 +119,28 @@ def test_a_refusal_loses_nothing(slurm, stage1, capsys) -> None:
     assert slurm.options("102")[1] == "--dependency=afterok:101"
 
 
+def test_a_job_that_cannot_be_noted_is_cancelled(slurm, stage1, monkeypatch, capsys) -> None:
+    """The disk fills up between two jobs: the same command would submit that one twice."""
+    scancel = Path(os.environ["PATH"].partition(":")[0]) / "scancel"
+    scancel.write_text('#!/bin/sh\necho "$@" >> "$STAND_IN_FOLDER/cancelled"\n')
+    scancel.chmod(0o755)
+    real = launching_record.write_json
+
+    def write_json(path, value):
+        if len(value["jobs"]) == 2:
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        real(path, value)
+
+    with monkeypatch.context() as context:
+        context.setattr(launching_record, "write_json", write_json)
+        assert main([*ABLATION, "output_dir=run"]) == 2
+    assert "free some space" in capsys.readouterr().err
+    assert (slurm.folder / "cancelled").read_text() == "102\n"
+    slurm.queue("101 PENDING")
+    assert main([*ABLATION, "output_dir=run"]) == 0
+    assert record(Path("run")) == {"101": "stage1", "103": "variants", "104": "gather"}
+
+
 def test_a_restorer_is_chained_to_its_stage_1(slurm, stage1, monkeypatch, capsys) -> None:
     # What the job that submits is itself must not reach the new one.
     monkeypatch.setenv("SLURM_JOB_ID", "17")
@@ -137,6 +166,45 @@ def test_a_restorer_is_chained_to_its_stage_1(slurm, stage1, monkeypatch, capsys
     stage1["ready"] = True
     assert main(words[:2]) == 0
     assert names(slurm)["103"] == "osdface" and slurm.options("103") == ["--parsable"]
+
+
+@pytest.mark.parametrize("place", [["output_dir=run"], []])
+def test_of_two_equal_commands_at_once_one_submits(
+    slurm, stage1, monkeypatch, capsys, place
+) -> None:
+    """The other one comes while the first still looks at what is there, which takes seconds."""
+    words, inner = ["experiment=osdface", "launcher=slurm", *place], []
+
+    def check_needed(cfg):
+        if not inner:
+            inner.append(None)
+            inner[0] = main(words)
+            slurm.queue("101 RUNNING", "102 PENDING")
+
+    monkeypatch.setattr(readiness, "check_needed", check_needed)
+    assert main(words) == 0 and inner == [0]
+    assert names(slurm) == {"101": "stage1", "102": "osdface"}
+    assert "osdface: job 102 PENDING" in capsys.readouterr().out
+    (folder,) = [Path("run")] if place else Path("outputs/osdface").iterdir()
+    assert record(folder) == names(slurm)
+
+
+def test_an_interactive_job_keeps_out_of_a_folder_with_jobs(
+    slurm, fakes, monkeypatch, capsys
+) -> None:
+    """A shell in an allocation is no job of the run, whose own jobs pass."""
+    Path("run").mkdir()
+    write_record(Path("run"), [Submitted("osdface", "17")])
+    slurm.queue("17 RUNNING")
+    monkeypatch.setenv("SLURM_JOB_ID", "99")
+    words = ["experiment=osdface", "output_dir=run"]
+    (Path("run") / "config.yaml").write_text(
+        dump_config(plain(compose_words(parse_words(words))[0]))
+    )
+    assert main(words) == 2
+    assert "Slurm has osdface: job 17 RUNNING" in capsys.readouterr().err and not fakes.configs
+    monkeypatch.setenv("SLURM_JOB_ID", "17")
+    assert main(words) == 0 and len(fakes.configs) == 1
 
 
 def test_stage_1_alone_is_one_job(slurm, capsys) -> None:

@@ -26,10 +26,14 @@ AWKWARD = {
 }
 
 
-def run(slurm, text: str, **variables: str) -> list[str]:
-    """Runs a script with bash; returns the words that srun got."""
+def run(slurm, text: str, *words: str, **variables: str) -> list[str]:
+    """Runs a script with bash, given ``words``; returns the words that srun got."""
     done = subprocess.run(
-        ["bash"], input=text, env=os.environ | variables, capture_output=True, text=True
+        ["bash", "-s", "--", *words],
+        input=text,
+        env=os.environ | variables,
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 0, done.stderr
     return (slurm.folder / "words").read_text().split("\0")[:-1]
@@ -76,6 +80,19 @@ def test_environment_and_prefix(slurm, tmp_path) -> None:
     words = run(slurm, script("x", [srun_line({}, SlurmOptions(environment="true"))],
                               SlurmOptions(environment="true"), log_folder=tmp_path))  # fmt: skip
     assert words[1] == "python"
+
+
+def test_the_script_of_ones_own_activates_what_reads_unset_variables(slurm) -> None:
+    text = (Path(__file__).parents[3] / "experiments/slurm/train.sbatch").read_text()
+    environment = 'if [ -n "$NO_SUCH_VARIABLE" ]; then exit 1; fi'
+    job = {"SLURM_NNODES": "2", "SLURM_NTASKS_PER_NODE": "4", "OSDFACE_ENV": environment}
+    words = run(slurm, text, "output_dir=it's", **job)
+    assert words[1:] == [
+        "python", "-m", "experiments.run", "progress=false", "output_dir=it's",
+        "trainer.num_nodes=2", "trainer.devices=4",
+    ]  # fmt: skip
+    job["OSDFACE_PREFIX"] = "apptainer exec osdface.sif"
+    assert run(slurm, text, **job)[1:4] == ["apptainer", "exec", "osdface.sif"]
 
 
 def test_an_environment_that_fails_ends_the_job(slurm, tmp_path) -> None:

@@ -2,13 +2,17 @@
 
 import csv
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
+from lightning.pytorch.trainer.states import TrainerFn
 
 from experiments.cli.groups import options
+from experiments.pipelines import evaluation
 from osdface.checkpoints.export import load_vre, read_config
 from osdface.files import read_json
+from osdface.paths import assets_dir
 
 NEEDED = {
     "association": {"init_from": "shipped:vre"},
@@ -85,6 +89,7 @@ def test_metrics_csv_has_every_term_raw_and_weighted(osdface_run) -> None:
 def test_validate_repeats_the_figures_of_the_run(osdface_run, run_fast, tmp_path, capsys) -> None:
     checkpoint = osdface_run / "checkpoints" / "last.ckpt"
     assert run_fast("osdface", tmp_path / "v", mode="validate", checkpoint=checkpoint) == 0
+    assert "━" not in capsys.readouterr().out  # progress=false
     before, after = (read_json(f / "metrics.json") for f in (osdface_run, tmp_path / "v"))
     assert before["psnr"] == pytest.approx(after["psnr"], abs=1e-4)
     assert before["identity"] == pytest.approx(after["identity"], abs=1e-5)
@@ -140,3 +145,22 @@ def test_what_is_missing_is_said_before_anything_is_drawn(
     assert run_fast("osdface", tmp_path / "o", cache_dir=cache, **changes) == 2
     assert said in capsys.readouterr().err
     assert not cache.exists()
+
+
+def test_processes_that_validate_share_the_pictures_out(run_fast, tmp_path, monkeypatch) -> None:
+    """Each of two would else score them all, in the time that one takes."""
+    seen: list[str] = []
+
+    class SecondOfTwo:
+        global_rank, world_size, accelerator = 1, 2, None
+        state = SimpleNamespace(fn=TrainerFn.VALIDATING)
+
+        def validate(self, module, datamodule, **_):
+            datamodule.trainer = self  # as Lightning does
+            seen.extend(key for batch in datamodule.val_dataloader() for key in batch["key"])
+            module.validation_metrics = {"psnr": 1.0}
+
+    monkeypatch.setattr(evaluation, "build_trainer", lambda *_, **__: SecondOfTwo())
+    changes = {"mode": "validate", "checkpoint": assets_dir() / "restorer"}
+    assert run_fast("osdface", tmp_path / "v", **changes) == 0
+    assert len(seen) == len(set(seen)) == 3  # of six

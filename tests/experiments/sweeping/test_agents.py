@@ -11,7 +11,8 @@ import pytest
 
 from experiments.launching import readiness
 from experiments.sweep import main
-from experiments.sweeping import driver
+from experiments.sweeping import agents, books, driver
+from experiments.sweeping.options import read_options
 from tests.experiments.launching.conftest import slurm
 
 __all__ = ["slurm"]
@@ -19,7 +20,8 @@ HERE = Path(__file__).resolve().parent
 SWEEP = """\
 import sys
 sys.path.insert(0, {root!r})
-from experiments.sweeping import driver
+from experiments.sweeping import agents, books, driver
+from experiments.sweeping.options import read_options
 driver.COMMAND = {command!r}
 from experiments.sweep import main
 sys.exit(main())
@@ -129,3 +131,18 @@ def test_on_slurm_the_agent_stands_outside_srun_and_a_requeue_keeps_its_run(
     # The job is requeued: the same run, no second one from the server.
     assert start() == first
     assert json.loads((server / "runs.json").read_text()) == ["run1"]
+
+
+def test_a_null_of_the_file_comes_back_as_one(sweeps, monkeypatch) -> None:
+    """W&B's agent writes it as Python does, which would be a file of that name."""
+    path = sweeps.file(
+        GAN | {"vre.checkpoint": {"value": None}, "vre.text_prompt": {"values": [None, "a.st"]}},
+        method="bayes",
+    )
+    book = sweeps.book(f"sweep={path}", "output_dir=o", "count=2")
+    words = ["losses.weights.gan=0.1", "vre.checkpoint=None", "vre.text_prompt=None"]
+    options = read_options([f"sweep={path}", "output_dir=o", "part=agent", *words])
+    monkeypatch.setenv("WANDB_RUN_ID", "run1")
+    command, _ = agents.trial_command(book, options)
+    assert {"vre.checkpoint=null", "vre.text_prompt=null", "losses.weights.gan=0.1"} <= {*command}
+    assert books.drawn_trials(book.folder)[0].values["vre.text_prompt"] is None

@@ -162,3 +162,10 @@ def test_help_and_no_words(capsys) -> None:
     assert main(["--help"]) == 0
     assert "lora_rank" in capsys.readouterr().out
     assert main([]) == 2
+
+
+def test_an_empty_value_of_the_file_is_told_before_anything_runs(sweeps, capsys) -> None:
+    path = sweeps.file({"vre.text": {"values": ["a face", ""]}})
+    assert main([f"sweep={path}", "output_dir=o"]) == 2
+    assert "vre.text= has no value" in capsys.readouterr().err
+    assert not Path("o").exists()

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from experiments.sweeping.books import Book, claim, record_path, state
+from experiments.cli.signals import WATCHED
+from experiments.sweeping.books import INTERRUPTED, Book, claim, record_path, state
 from experiments.sweeping.driver import Driver
 from experiments.sweeping.trials import LOG
 
@@ -178,3 +179,8 @@ def test_a_killed_trial_goes_on_in_its_folder(sweeps) -> None:
     Driver(book).run(book.trials())
     assert states(book) == ["finished"] * 3
     assert [len(begun(book, number)) for number in (1, 2, 3)] == [2, 3, 2]
+
+
+def test_every_signal_that_a_run_goes_on_after_is_an_interruption() -> None:
+    """Whether the run left by it with a status, or was ended by it."""
+    assert {128 + number for number in WATCHED} | {-number for number in WATCHED} <= {*INTERRUPTED}
