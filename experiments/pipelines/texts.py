@@ -119,3 +119,13 @@ def tell_stand_in(cfg: DictConfig) -> None:
             "Prompt: this base has no text encoder; its empty caption stands in for words.",
             flush=True,
         )
+
+
+def tell_no_guidance(prompt: Tensor, negative: Tensor) -> None:
+    """Says so where score distillation is guided from a prompt to the same prompt."""
+    if not is_follower() and torch.equal(prompt, negative):
+        print(
+            "Prompt: it is the negative prompt too, so guidance leads nowhere; vre.text= or "
+            "vre.text_prompt= gives it words, vre.kind=captions each image its own.",
+            flush=True,
+        )

@@ -192,6 +192,8 @@ def test_captions_of_a_file_are_learned_from_and_missing_ones_counted(
         ({"vre.kind": "captions", "vre.captions": "NO"}, "there is no"),
         ({"vre.kind": "captions", "vre.captions": "WORDS"}, "holds words"),
         ({"vre.captions": "WORDS"}, "needs vre.kind=captions"),
+        ({"vre.kind": "captions"}, "vre.kind=captions needs vre.captions=FILE"),
+        ({"vre.kind": "captions", "vre.captions": "SHORT"}, "the prompt of 'b' has shape (2, 64)"),
         ({"scale.stage2.lora_vae_targets": "[conv9]"}, "no layer conv9"),
         ({"scale.stage2.trained_layers": "[unet.conv_on]"}, "no layer 'unet.conv_on'"),
         ({"method": "osedif"}, "osediff"),
@@ -202,13 +204,25 @@ def test_captions_of_a_file_are_learned_from_and_missing_ones_counted(
 def test_mistakes_are_sentences(words, said, tmp_path, tiny_base) -> None:
     """All before anything is drawn."""
     (tmp_path / "words.jsonl").write_text(json.dumps({"key": "a", "text": "b"}), encoding="utf-8")
-    places = {"WORDS": str(tmp_path / "words.jsonl"), "NO": str(tmp_path / "no.jsonl")}
+    default = text_prompt(composed(), 64)
+    save_file({"a": default, "b": default[:2].clone()}, tmp_path / "short.safetensors")
+    files = {"WORDS": "words.jsonl", "NO": "no.jsonl", "SHORT": "short.safetensors"}
+    places = {name: str(tmp_path / file) for name, file in files.items()}
     words = {key: places.get(value, value) for key, value in words.items()}
     with pytest.raises(UserError, match=re.escape(said)):
         cfg = composed(**words)
         checks.check(cfg, words)
         check_prompts(cfg, 64)
         layer_state(tiny_base.unet, stage2.adaptation(cfg, tiny_base.codec).trained_layers)
+
+
+def test_guidance_between_two_equal_prompts_is_told(capsys, tmp_path) -> None:
+    check_prompts(composed(), 64)
+    assert "guidance leads nowhere" in capsys.readouterr().out
+    save_file({"prompt": torch.ones(3, 64)}, tmp_path / "p.safetensors")
+    check_prompts(composed(**{"vre.negative_prompt": str(tmp_path / "p.safetensors")}), 64)
+    check_prompts(composed(variant="mse"), 64)
+    assert "guidance" not in capsys.readouterr().out
 
 
 @pytest.fixture(scope="module")

@@ -85,6 +85,20 @@ def test_each_sample_has_its_own_and_a_missing_one_the_default(folder, tmp_path)
         lost(IMAGES[:1], ["one"])
 
 
+def test_another_shape_than_the_default_s_is_told_before_training(folder, tmp_path) -> None:
+    """Else a batch in which one image has no caption ends the run, hours later perhaps."""
+    encoder = load_text_encoder(folder)
+    default = encoder.embed([""])[0]
+    written = WrittenCaptions({"a": "b"}, encoder)
+    save_file({"a": default, "z": default[:3].clone()}, tmp_path / "captions.safetensors")
+    embedded = EmbeddedCaptions(tmp_path / "captions.safetensors")
+    written.check(default)
+    with pytest.raises(UserError, match=r"shape \(8, 12\).*has \(3, 12\)"):
+        written.check(default[:3])
+    with pytest.raises(UserError, match=r"the prompt of 'z' has shape \(3, 12\)"):
+        embedded.check(default)
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [
