@@ -53,8 +53,8 @@ class WrittenCaptions:
         if own.shape != like.shape:
             raise UserError(
                 f"The captions become prompts of shape {tuple(own.shape)}, the default prompt of "
-                f"images without one has {tuple(like.shape)}: leave vre.text_prompt= out, or give one "
-                "of the base's text encoder."
+                f"images without one has {tuple(like.shape)}: leave vre.text_prompt= out, or give "
+                "one of the base's text encoder."
             )
 
 

@@ -143,7 +143,7 @@ def test_captions_are_for_the_methods_that_take_them(monkeypatch, tmp_path) -> N
     save_file({"one": text_prompt(job("osediff"), 64)}, file)
     words = {"experiment": "compare_one_step", "vre.captions": str(file)}
     cfg = compose_words(words)[0]
-    with pytest.raises(UserError, match="needs vre.kind=captions"):
+    with pytest.raises(UserError, match=r"needs vre\.kind=captions"):
         check_prompts(cfg, 64)
     own = method_configs(cfg)
     own[-1].vre.kind = "captions"  # as a method file of the user's has it
