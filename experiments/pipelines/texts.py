@@ -51,7 +51,7 @@ def negative_prompt(cfg: DictConfig, prompt_dim: int) -> Tensor:
 
 
 def _prompt(cfg: DictConfig, prompt_dim: int, file_key: str, text_key: str) -> Tensor:
-    file, text = cfg.vre[file_key], str(cfg.vre[text_key])
+    file, text = cfg.vre[file_key], str(cfg.vre[text_key] or "")
     if file is not None:
         return read_prompt(find_weight(str(file), cfg.weights_dir), prompt_dim)
     if (encoder := base_text_encoder(cfg)) is not None:

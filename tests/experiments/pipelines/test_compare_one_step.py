@@ -167,6 +167,7 @@ def test_jobs_and_their_names() -> None:
         ({"budget": "images"}, "budgets=images"),
         ({"method": "osediff"}, "variants=osediff"),
         ({"scale.stage2.steps": 3}, "scale.compare.images="),
+        ({"scale.stage2.val_every": 3}, "scale.compare.validations="),
         ({"scale.stage2.timestep": 9}, "every method alike"),
         ({"losses.mse": 2}, "every method alike"),
         ({"scale.compare.images": 0}, "above 0"),

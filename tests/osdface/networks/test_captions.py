@@ -1,12 +1,11 @@
 """Prompts by sample key: words through a real (tiny) CLIP text encoder, or embeddings of a file."""
 
 import copy
-import json
 
 import pytest
 import torch
 from safetensors.torch import save_file
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+from transformers import CLIPTextModel
 
 from osdface.errors import UserError
 from osdface.networks.captions import (
@@ -17,6 +16,7 @@ from osdface.networks.captions import (
     read_captions,
 )
 from osdface.networks.text import has_text_encoder, load_text_encoder
+from tests.text_encoder import write_text_encoder
 
 IMAGES = torch.zeros(3, 3, 16, 16)
 
@@ -24,22 +24,7 @@ IMAGES = torch.zeros(3, 3, 16, 16)
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """A base's text encoder and tokenizer in diffusers' layout."""
-    place = tmp_path_factory.mktemp("base")
-    letters = [chr(number) for number in range(97, 123)]
-    words = [*letters, *(f"{each}</w>" for each in letters), "<|startoftext|>", "<|endoftext|>"]
-    (place / "vocab.json").write_text(json.dumps({word: n for n, word in enumerate(words)}))
-    (place / "merges.txt").write_text("#version: 0.2\n")
-    tokenizer = CLIPTokenizer(
-        str(place / "vocab.json"), str(place / "merges.txt"), model_max_length=8
-    )
-    tokenizer.save_pretrained(place / "tokenizer")
-    torch.manual_seed(0)
-    config = CLIPTextConfig(
-        vocab_size=len(words), hidden_size=12, intermediate_size=16, num_hidden_layers=1,
-        num_attention_heads=2, max_position_embeddings=8, bos_token_id=52, eos_token_id=53,
-    )  # fmt: skip
-    CLIPTextModel(config).save_pretrained(place / "text_encoder")
-    return place
+    return write_text_encoder(tmp_path_factory.mktemp("base"), width=12)
 
 
 def test_words_become_last_hidden_states(folder) -> None:
