@@ -128,6 +128,15 @@ def test_export_holds_all_that_is_trained_and_checkpoint_restores_alike(osediff_
     torch.testing.assert_close(images[0], images[1], atol=1e-4, rtol=0)
 
 
+def test_a_checkpoint_without_its_run_s_export_lacks_the_prompt(osediff_run, tmp_path) -> None:
+    """As the checkpoint of a run that is not finished."""
+    alone = tmp_path / "checkpoints"
+    alone.mkdir()
+    shutil.copy(osediff_run / "checkpoints/last.ckpt", alone)
+    with pytest.raises(UserError, match="which holds its prompt: finish the run"):
+        Restorer.from_pretrained(alone / "last.ckpt", device="cpu")
+
+
 def test_validate_repeats_the_figures(osediff_run, run_fast, tmp_path) -> None:
     """By another experiment's name: what the weights are decides."""
     changes = {"mode": "validate", "checkpoint": osediff_run / "export"}
