@@ -9,13 +9,15 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from callbacks.run_table import RunTable
 from callbacks.values import EverySteps, current_step, training_values, validation_values
 
+_SPENT = ("throughput/images_seen", "throughput/training_seconds")
+
 
 class RunLog(Callback):
     """Writes training figures every ``every_n_steps`` generator steps and each validation's.
 
     The file is ``run_dir/metrics.csv``: columns ``step`` (generator steps), ``seconds`` (wall
-    time of training over all resumes), then the modules' keys, validation under ``val/``. Step 1
-    and the last step are always there. Rank zero only.
+    time of training over all resumes), then the modules' keys, validation under ``val/``, with the
+    images and seconds spent until then. Step 1 and the last step are always there. Rank zero only.
     """
 
     def __init__(self, run_dir: str | Path, every_n_steps: int = 50) -> None:
@@ -46,8 +48,11 @@ class RunLog(Callback):
             self._logged_step = current_step(pl_module)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if not trainer.sanity_checking:
-            self._add(pl_module, validation_values(pl_module))
+        if not trainer.sanity_checking and (figures := validation_values(pl_module)):
+            # What was spent until now: the last row of training may lie some steps back.
+            trained = training_values(pl_module)
+            spent = {key: trained[key] for key in _SPENT if key in trained}
+            self._add(pl_module, figures | spent)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if current_step(pl_module) != self._logged_step:

@@ -216,10 +216,13 @@ class SteppedModule(L.LightningModule):
             self.generator_step += 1
             self.clock.tick()
             self.clock.settle(self.device if self.settings.max_seconds else None)
-            self.logged["throughput/training_seconds"] = self.clock.seconds
-            self.logged["throughput/images_seen"] = float(self.images_seen)
+            self._log_spent()
             if self.settings.is_spent(self.generator_step, self.clock.seconds):
                 self.trainer.should_stop = True
+
+    def _log_spent(self) -> None:
+        self.logged["throughput/training_seconds"] = self.clock.seconds
+        self.logged["throughput/images_seen"] = float(self.images_seen)
 
     def on_train_start(self) -> None:
         """Gives each of several ranks a random stream of its own; a resume has restored it."""
@@ -277,6 +280,7 @@ class SteppedModule(L.LightningModule):
         self.skipped_steps = int(checkpoint["skipped_steps"])
         self.clock.seconds = float(checkpoint.get("training_seconds", 0.0))  # absent: of before
         self.images_seen = int(checkpoint.get("images_seen", 0))
+        self._log_spent()  # for a validation before the next step
         restore_random_state(checkpoint["random_state"])
 
 

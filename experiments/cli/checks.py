@@ -54,6 +54,12 @@ _METHOD = (
         for name in ("timestep", "lora_rank", "lora_alpha", "lora_vae_targets", "trained_layers")
     ),
 )
+# What the budgets of compare_one_step set, and what says it there.
+_BUDGETED = {
+    "scale.stage2.steps": "scale.compare.images= and scale.compare.seconds= say how long every "
+    "method trains",
+    "scale.stage2.val_every": "scale.compare.validations= says how often every method is validated",
+}
 # What the variants of ablation_vre set.
 _VRE_VARIANT = ("vre.kind", "vre.dictionary", "vre.association")
 
@@ -158,11 +164,8 @@ def _check_methods(cfg: Any, words: Mapping[str, str]) -> None:
         instead = {"method": "variants", "budget": "budgets"}[key]
         raise UserError(f"A comparison takes a list: {instead}={words[key]}.")
     for key in words:
-        if key == "scale.stage2.steps":
-            raise UserError(
-                "scale.stage2.steps= has no meaning here: scale.compare.images= and "
-                "scale.compare.seconds= say how long every method trains."
-            )
+        if key in _BUDGETED:
+            raise UserError(f"{key}= has no meaning here: {_BUDGETED[key]}.")
         if key in _METHOD:
             raise UserError(f"{key}= would change every method alike: choose variants=.")
 

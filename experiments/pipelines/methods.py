@@ -5,9 +5,9 @@ from omegaconf import DictConfig
 from experiments.cli.compose import compose_words, variants_of
 from experiments.cli.variants import METHOD_GROUP, group_of
 
-# What of a method decides which files its training needs.
+# What of a method decides which files its training needs, and what it is before its first step.
 _SECTIONS = ("losses", "method")
-_LAYERS = ("lora_vae_targets", "trained_layers")
+_GENERATOR = ("timestep", "lora_vae_targets", "trained_layers")
 
 
 def compares_methods(cfg: DictConfig) -> bool:
@@ -18,8 +18,8 @@ def compares_methods(cfg: DictConfig) -> bool:
 def method_configs(cfg: DictConfig) -> list[DictConfig]:
     """Returns, of a comparison, a single run's configuration of each method; else itself.
 
-    It has the method's losses, kind of prompt and layers, by which files and VREs are needed; sizes
-    of the training are those of the run at hand.
+    It has the method's losses, kind of prompt, t and layers, by which files and VREs are needed;
+    sizes of the training are those of the run at hand.
     """
     if not compares_methods(cfg):
         return [cfg]
@@ -32,7 +32,7 @@ def method_configs(cfg: DictConfig) -> list[DictConfig]:
             own[section] = chosen[section]
         own.losses.weights = weights
         own.vre.kind = chosen.vre.kind
-        for name in _LAYERS:
+        for name in _GENERATOR:
             own.scale.stage2[name] = chosen.scale.stage2[name]
         own.task = "osdface"
         found.append(own)

@@ -16,6 +16,7 @@ from experiments.pipelines.stage1_parts import dictionary_file, find_dictionary
 from experiments.pipelines.texts import (
     negative_prompt,
     open_captions,
+    tell_no_guidance,
     tell_stand_in,
     text_prompt,
 )
@@ -129,18 +130,36 @@ def prompt_inputs(cfg: DictConfig, base: DiffusionBase) -> dict[str, Any]:
 def check_prompts(cfg: DictConfig, prompt_dim: int) -> None:
     """Reads what the prompts need, and says where something stands in for a text encoder.
 
+    Of a comparison those of all methods; captions are then for those that take them.
+
     Raises:
         UserError: Something is missing or does not fit the base.
     """
+    methods = method_configs(cfg)
+    if cfg.vre.captions is not None and all(own.vre.kind != "captions" for own in methods):
+        raise UserError(f"vre.captions= needs vre.kind=captions, not {methods[0].vre.kind}.")
+    for own in methods:
+        _check_prompt(own, prompt_dim)
+
+
+def _check_prompt(cfg: DictConfig, prompt_dim: int) -> None:
+    prompt = None
     if cfg.vre.kind in TEXT_KINDS:
-        text_prompt(cfg, prompt_dim)
+        prompt = text_prompt(cfg, prompt_dim)
         tell_stand_in(cfg)
     if cfg.vre.kind == "captions":
-        open_captions(cfg)
-    elif cfg.vre.captions is not None:
-        raise UserError(f"vre.captions= needs vre.kind=captions, not {cfg.vre.kind}.")
+        captions = open_captions(cfg)
+        if captions is None:
+            raise UserError(
+                "vre.kind=captions needs vre.captions=FILE to train with; one prompt for all "
+                "images is vre.kind=text_prompt."
+            )
+        assert prompt is not None
+        captions.check(prompt)
     if "vsd" in active_terms(cfg):
-        negative_prompt(cfg, prompt_dim)
+        negative = negative_prompt(cfg, prompt_dim)
+        if cfg.vre.kind == "text_prompt" and prompt is not None:
+            tell_no_guidance(prompt, negative)
 
 
 def prompt_of_export(folder: Path) -> dict[str, Any]:

@@ -176,8 +176,9 @@ def prepare(cfg: DictConfig, output_dir: Path) -> None:
     check_weights(cfg)
     base = open_base(cfg)
     build_metrics(cfg)
-    for own in method_configs(cfg):
-        check_prompts(own, base.prompt_dim)
+    check_prompts(cfg, base.prompt_dim)
+    methods = method_configs(cfg)
+    for own in methods:
         layer_state(base.unet, adaptation(own, base.codec).trained_layers)
     data = build_data(cfg)
     data.prepare_data()
@@ -186,7 +187,8 @@ def prepare(cfg: DictConfig, output_dir: Path) -> None:
     references = output_dir / "references"
     if not (references / "metrics.json").is_file():
         seed_everything(cfg)
-        write_references(cfg, build_generator(cfg, base), data, references)
+        # Of several methods the first one's: a VRE that none of them has would cost a stage 1.
+        write_references(cfg, build_generator(methods[0], base), data, references)
 
 
 def run(cfg: DictConfig, output_dir: Path) -> dict[str, float]:

@@ -51,7 +51,7 @@ def negative_prompt(cfg: DictConfig, prompt_dim: int) -> Tensor:
 
 
 def _prompt(cfg: DictConfig, prompt_dim: int, file_key: str, text_key: str) -> Tensor:
-    file, text = cfg.vre[file_key], str(cfg.vre[text_key])
+    file, text = cfg.vre[file_key], str(cfg.vre[text_key] or "")
     if file is not None:
         return read_prompt(find_weight(str(file), cfg.weights_dir), prompt_dim)
     if (encoder := base_text_encoder(cfg)) is not None:
@@ -117,5 +117,15 @@ def tell_stand_in(cfg: DictConfig) -> None:
     if not named and not is_follower() and base_text_encoder(cfg) is None:
         print(
             "Prompt: this base has no text encoder; its empty caption stands in for words.",
+            flush=True,
+        )
+
+
+def tell_no_guidance(prompt: Tensor, negative: Tensor) -> None:
+    """Says so where score distillation is guided from a prompt to the same prompt."""
+    if not is_follower() and torch.equal(prompt, negative):
+        print(
+            "Prompt: it is the negative prompt too, so guidance leads nowhere; vre.text= or "
+            "vre.text_prompt= gives it words, vre.kind=captions each image its own.",
             flush=True,
         )

@@ -10,7 +10,7 @@ from callbacks.run_table import read_table
 from experiments.cli.groups import options
 from experiments.cli.variants import BUDGETS, METHOD_GROUP, group_of, method_and_budget
 from experiments.reporting.published import COMPLEXITY_ROWS, complexity_rows
-from experiments.reporting.records import Row, SeedRun
+from experiments.reporting.records import Row, SeedRun, configured_variants
 from experiments.reporting.tables import csv_text, figure, markdown_table
 from experiments.reporting.variants import read_configuration
 from osdface.files import read_json
@@ -26,7 +26,7 @@ _NOTES = (
     "\nA method's learning rate, batch and schedule are its own; a schedule that falls, falls over "
     "the budget. Training time leaves out validation and checkpoints. All are scored on the same "
     "pairs, degraded as `data.val_degradation.preset={preset}`. The reference `untrained` is "
-    "OSDFace's generator before training.\n"
+    "the generator of `{first}` before training.\n"
 )
 COST_NOTES = (
     "Ours at this scale, LoRA merged; seconds by this machine. M: millions; GMACs of one image. "
@@ -91,7 +91,9 @@ def comparison_tables(
     data = config.get("data")
     held_out = data.get("val_degradation") if isinstance(data, dict) else None
     preset = held_out.get("preset") if isinstance(held_out, dict) else None
-    return "\n".join(parts) + _NOTES.format(preset=preset) + _methods_note(variants)
+    names = configured_variants(output_dir) or [row.name for row in variants] or [""]
+    notes = _NOTES.format(preset=preset, first=method_and_budget(names[0])[0])
+    return "\n".join(parts) + notes + _methods_note(variants)
 
 
 def _allowed(config: dict[str, Any]) -> dict[str, Any]:

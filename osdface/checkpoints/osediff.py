@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from osdface.checkpoints.lora_weights import LoRAWeights, add_updates
@@ -130,8 +131,18 @@ def _check(found: Any, path: str | Path) -> None:
             raise UserError(f"{path}: {key!r} is no list of layers.")
     for key in _STATES:
         value = found[key]
-        if not isinstance(value, dict) or not all(isinstance(v, Tensor) for v in value.values()):
+        if not _is_table(value):
             raise UserError(f"{path}: {key!r} is no table of tensors.")
+
+
+def _is_table(value: Any) -> bool:
+    return isinstance(value, dict) and all(
+        isinstance(name, str)
+        and isinstance(tensor, Tensor)
+        and tensor.is_floating_point()
+        and tensor.layout == torch.strided
+        for name, tensor in value.items()
+    )
 
 
 def _plain_name(name: str) -> str:
@@ -164,6 +175,8 @@ def _lora(found: Any, path: str | Path, part: str, lists: dict[str, str]) -> LoR
         # Without an adapter's name: peft leaves it out of the state of a single adapter.
         if layer not in adapters or adapter not in (None, adapters[layer]):
             raise UserError(f"{path} holds {name!r}, but its lists of layers do not name it.")
+        if (layer, match["half"]) in halves:
+            raise UserError(f"{path} holds {name!r} a second time, under another name.")
         halves[layer, match["half"]] = _checked(path, name, tensor, rank, match["half"])
     return LoRAWeights(rank, ALPHA, _paired(path, part, adapters, halves))
 
@@ -194,8 +207,12 @@ def _paired(
 
 
 def _conv_in(state: dict[str, Tensor], path: str | Path) -> dict[str, Tensor]:
-    matches = ((_CONV_IN.fullmatch(_plain_name(name)), value) for name, value in state.items())
-    found = {match[1]: value.float() for match, value in matches if match}
+    found: dict[str, Tensor] = {}
+    for key, value in state.items():
+        if match := _CONV_IN.fullmatch(_plain_name(key)):
+            if match[1] in found:
+                raise UserError(f"{path} holds {key!r} a second time, under another name.")
+            found[match[1]] = value.float()
     for name in ("weight", "bias"):
         if name not in found:
             raise UserError(f"{path} lacks the {name} of 'conv_in': the file is incomplete.")

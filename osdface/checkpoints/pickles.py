@@ -1,6 +1,5 @@
 """Pickled checkpoints of others, read as tensors only."""
 
-import pickle
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,8 @@ def load_pickle(path: str | Path) -> Any:
         raise UserError(f"There is no file {path}.")
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, OSError, ValueError, pickle.UnpicklingError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # whatever a damaged pickle makes of torch: KeyError, struct.error
         line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UserError(f"{path} is no checkpoint that can be read ({line}).") from error

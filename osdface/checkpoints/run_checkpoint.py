@@ -79,7 +79,13 @@ def _prompt_source(
         facts["embedder"] = _embedder(path, config, fingerprint, vre)
     elif kind in TEXT_KINDS:
         # Frozen, so not in the checkpoint: the run's export has it.
-        facts["text"] = load_tensors(path.parent.parent / "export" / PROMPT_FILE)["prompt"]
+        file = path.parent.parent / "export" / PROMPT_FILE
+        if not file.is_file():
+            raise UserError(
+                f"{path} has no export of its run beside it, which holds its prompt: finish the "
+                "run, which goes on when its command is repeated."
+            )
+        facts["text"] = load_tensors(file)["prompt"]
         own = {"prompt": facts["text"]}
     source = build_prompt_source(
         kind,

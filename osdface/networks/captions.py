@@ -28,6 +28,10 @@ class Captions(Protocol):
         """
         ...
 
+    def check(self, like: Tensor) -> None:
+        """Raises UserError if a prompt has another shape than the default one, ``like``."""
+        ...
+
 
 class WrittenCaptions:
     """Words by key, embedded by a frozen text encoder whenever they are asked for."""
@@ -42,6 +46,16 @@ class WrittenCaptions:
             return [None] * len(keys)
         found = self.encoder.embed([self.texts[key] for key in known], like.device).to(like)
         return [found[known.index(key)] if key in self.texts else None for key in keys]
+
+    def check(self, like: Tensor) -> None:
+        """See :class:`Captions`."""
+        own = self.encoder.embed([""])[0]
+        if own.shape != like.shape:
+            raise UserError(
+                f"The captions become prompts of shape {tuple(own.shape)}, the default prompt of "
+                f"images without one has {tuple(like.shape)}: leave vre.text_prompt= out, or give "
+                "one of the base's text encoder."
+            )
 
 
 class EmbeddedCaptions:
@@ -62,13 +76,21 @@ class EmbeddedCaptions:
         """See :class:`Captions`."""
         return [self._read(key, like) if key in self.keys else None for key in keys]
 
+    def check(self, like: Tensor) -> None:
+        """See :class:`Captions`; reads no tensor."""
+        for key in sorted(self.keys):
+            self._fits(key, tuple(self._file.get_slice(key).get_shape()), like)
+
+    def _fits(self, key: str, shape: tuple[int, ...], like: Tensor) -> None:
+        if shape != like.shape:
+            raise UserError(
+                f"{self.path}: the prompt of {key!r} has shape {shape}, the default prompt "
+                f"{tuple(like.shape)}: make both with the same text encoder."
+            )
+
     def _read(self, key: str, like: Tensor) -> Tensor:
         prompt = self._file.get_tensor(key)
-        if prompt.shape != like.shape:
-            raise UserError(
-                f"{self.path}: the prompt of {key!r} has shape {tuple(prompt.shape)}, the default "
-                f"prompt {tuple(like.shape)}: make both with the same text encoder."
-            )
+        self._fits(key, tuple(prompt.shape), like)
         return prompt.to(like)
 
 

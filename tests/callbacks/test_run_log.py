@@ -2,6 +2,7 @@ import csv
 from types import SimpleNamespace
 
 import pytest
+from lightning.pytorch import Callback
 
 from callbacks import RunLog, StepCheckpoint, Throughput
 from callbacks.run_table import RunTable, read_table
@@ -31,6 +32,21 @@ def test_metrics_csv_has_train_and_validation_figures_by_generator_step(toy, tmp
     assert 0 <= float(rows[-1]["throughput/data_wait_share"]) <= 1
     seconds = [float(row["seconds"]) for row in rows]
     assert seconds == sorted(seconds)
+
+
+def test_a_validation_says_what_was_spent_until_then(toy, tmp_path):
+    """The axes of a comparison's curves; the last row of training lies steps back."""
+
+    def counts(trainer, pl_module, *_):
+        pl_module.logged["throughput/images_seen"] = 8.0 * pl_module.generator_step
+
+    module, fit = toy
+    counter = Callback()
+    counter.on_train_batch_end = counts
+    fit(module(max_steps=11), counter, RunLog(tmp_path, every_n_steps=10))
+    rows = {int(row["step"]): row for row in table(tmp_path / "metrics.csv")}
+    assert rows[4]["val/psnr"] and rows[4]["loss/total"] == ""
+    assert rows[4]["throughput/images_seen"] == "32.0"
 
 
 def test_resume_drops_the_rows_of_the_lost_past(toy, tmp_path):

@@ -7,12 +7,17 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from experiments.cli.compose import compose_words, jobs_of
+from experiments.pipelines import prompts
 from experiments.pipelines.budget import budgeted, images_per_step, seconds_allowed
 from experiments.pipelines.methods import method_configs
 from experiments.pipelines.needed import active_terms
+from experiments.pipelines.prompts import check_prompts
 from experiments.pipelines.stage2 import build_data
+from experiments.pipelines.texts import text_prompt
+from osdface.errors import UserError
 from osdface.files import read_json
 
 
@@ -118,6 +123,34 @@ def test_what_any_method_needs_is_looked_for() -> None:
     assert [each.vre.kind for each in method_configs(cfg)] == ["distinct"] * 2 + ["text_prompt"] * 2
 
 
+def test_without_a_vre_among_the_methods_none_is_trained(run_fast, tmp_path, monkeypatch) -> None:
+    """Not even for the reference row of the untrained generator."""
+
+    def trains(*_):
+        raise AssertionError("a stage 1 that no method needs")
+
+    monkeypatch.setattr(prompts, "ensure_vre", trains)
+    changes = {"variants": "osediff,osediff_face", "scale.stage2.steps": None, "part": "prepare"}
+    assert run_fast("compare_one_step", tmp_path / "o", **changes) == 0
+    assert "untrained" in read_json(tmp_path / "o/references/metrics.json")
+    words = {"experiment": "compare_one_step", "variants": "osediff"}
+    first = method_configs(compose_words(words)[0])[0]
+    assert first.scale.stage2.timestep == 999 and first.scale.stage2.trained_layers
+
+
+def test_captions_are_for_the_methods_that_take_them(monkeypatch, tmp_path) -> None:
+    file = tmp_path / "captions.safetensors"
+    save_file({"one": text_prompt(job("osediff"), 64)}, file)
+    words = {"experiment": "compare_one_step", "vre.captions": str(file)}
+    cfg = compose_words(words)[0]
+    with pytest.raises(UserError, match=r"needs vre\.kind=captions"):
+        check_prompts(cfg, 64)
+    own = method_configs(cfg)
+    own[-1].vre.kind = "captions"  # as a method file of the user's has it
+    monkeypatch.setattr(prompts, "method_configs", lambda _: own)
+    check_prompts(cfg, 64)
+
+
 def test_jobs_and_their_names() -> None:
     words = {"experiment": "compare_one_step", "variants": "osediff", "seeds": "0,1"}
     wanted = [("osediff", 0), ("osediff_seconds", 0), ("osediff", 1), ("osediff_seconds", 1)]
@@ -134,6 +167,7 @@ def test_jobs_and_their_names() -> None:
         ({"budget": "images"}, "budgets=images"),
         ({"method": "osediff"}, "variants=osediff"),
         ({"scale.stage2.steps": 3}, "scale.compare.images="),
+        ({"scale.stage2.val_every": 3}, "scale.compare.validations="),
         ({"scale.stage2.timestep": 9}, "every method alike"),
         ({"losses.mse": 2}, "every method alike"),
         ({"scale.compare.images": 0}, "above 0"),

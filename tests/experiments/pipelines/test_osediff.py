@@ -3,7 +3,9 @@
 import csv
 import json
 import re
+import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -14,8 +16,8 @@ from experiments.cli.compose import compose_words, plain
 from experiments.pipelines import stage2
 from experiments.pipelines.build import open_base
 from experiments.pipelines.initial import started_from
-from experiments.pipelines.prompts import check_prompts
-from experiments.pipelines.texts import text_prompt
+from experiments.pipelines.prompts import check_prompts, prompt_inputs
+from experiments.pipelines.texts import negative_prompt, text_prompt
 from lightning_modules.distillation import OneStepDistillationModule
 from osdface import Restorer
 from osdface.checkpoints.export import load_tensors, read_config
@@ -23,6 +25,9 @@ from osdface.checkpoints.folder import LAYERS_FILE, PROMPT_FILE, VAE_LORA_FILE
 from osdface.errors import UserError
 from osdface.files import read_json
 from osdface.networks.adaptation import layer_state
+from osdface.networks.text import load_text_encoder
+from osdface.paths import assets_dir
+from tests.text_encoder import write_text_encoder
 
 IMAGES = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(1)) * 2 - 1
 
@@ -123,6 +128,15 @@ def test_export_holds_all_that_is_trained_and_checkpoint_restores_alike(osediff_
     torch.testing.assert_close(images[0], images[1], atol=1e-4, rtol=0)
 
 
+def test_a_checkpoint_without_its_run_s_export_lacks_the_prompt(osediff_run, tmp_path) -> None:
+    """As the checkpoint of a run that is not finished."""
+    alone = tmp_path / "checkpoints"
+    alone.mkdir()
+    shutil.copy(osediff_run / "checkpoints/last.ckpt", alone)
+    with pytest.raises(UserError, match="which holds its prompt: finish the run"):
+        Restorer.from_pretrained(alone / "last.ckpt", device="cpu")
+
+
 def test_validate_repeats_the_figures(osediff_run, run_fast, tmp_path) -> None:
     """By another experiment's name: what the weights are decides."""
     changes = {"mode": "validate", "checkpoint": osediff_run / "export"}
@@ -192,6 +206,8 @@ def test_captions_of_a_file_are_learned_from_and_missing_ones_counted(
         ({"vre.kind": "captions", "vre.captions": "NO"}, "there is no"),
         ({"vre.kind": "captions", "vre.captions": "WORDS"}, "holds words"),
         ({"vre.captions": "WORDS"}, "needs vre.kind=captions"),
+        ({"vre.kind": "captions"}, "vre.kind=captions needs vre.captions=FILE"),
+        ({"vre.kind": "captions", "vre.captions": "SHORT"}, "the prompt of 'b' has shape (2, 64)"),
         ({"scale.stage2.lora_vae_targets": "[conv9]"}, "no layer conv9"),
         ({"scale.stage2.trained_layers": "[unet.conv_on]"}, "no layer 'unet.conv_on'"),
         ({"method": "osedif"}, "osediff"),
@@ -202,13 +218,75 @@ def test_captions_of_a_file_are_learned_from_and_missing_ones_counted(
 def test_mistakes_are_sentences(words, said, tmp_path, tiny_base) -> None:
     """All before anything is drawn."""
     (tmp_path / "words.jsonl").write_text(json.dumps({"key": "a", "text": "b"}), encoding="utf-8")
-    places = {"WORDS": str(tmp_path / "words.jsonl"), "NO": str(tmp_path / "no.jsonl")}
+    default = text_prompt(composed(), 64)
+    save_file({"a": default, "b": default[:2].clone()}, tmp_path / "short.safetensors")
+    files = {"WORDS": "words.jsonl", "NO": "no.jsonl", "SHORT": "short.safetensors"}
+    places = {name: str(tmp_path / file) for name, file in files.items()}
     words = {key: places.get(value, value) for key, value in words.items()}
     with pytest.raises(UserError, match=re.escape(said)):
         cfg = composed(**words)
         checks.check(cfg, words)
         check_prompts(cfg, 64)
         layer_state(tiny_base.unet, stage2.adaptation(cfg, tiny_base.codec).trained_layers)
+
+
+@pytest.fixture
+def worded_base(tmp_path) -> Path:
+    """The tiny base with a text encoder, as Stable Diffusion's folder has one."""
+    base = tmp_path / "base"
+    shutil.copytree(assets_dir() / "base", base)
+    return write_text_encoder(base, width=64)
+
+
+def test_words_are_embedded_by_the_base_s_own_text_encoder(worded_base, tmp_path, capsys) -> None:
+    encoder = load_text_encoder(worded_base)
+    words = {"base.path": str(worded_base), "vre.text": "a face", "vre.negative_text": "blur"}
+    cfg = composed(**words)
+    assert torch.equal(text_prompt(cfg, 64), encoder.embed(["a face"])[0])
+    assert torch.equal(negative_prompt(cfg, 64), encoder.embed(["blur"])[0])
+    # No words at all are no words, not the word None.
+    nothing = composed(**words | {"vre.text": "null"})
+    assert torch.equal(text_prompt(nothing, 64), encoder.embed([""])[0])
+    file = tmp_path / "words.jsonl"
+    file.write_text(json.dumps({"key": "one", "text": "b c"}), encoding="utf-8")
+    own = composed(**words, **{"vre.kind": "captions", "vre.captions": str(file)})
+    check_prompts(own, 64)
+    assert not capsys.readouterr().out  # nothing stands in for anything
+    source = prompt_inputs(own, SimpleNamespace(prompt_dim=64))
+    first, second = source["captions"].prompts(["one", "other"], source["text"])
+    assert torch.equal(first, encoder.embed(["b c"])[0]) and second is None
+    save_file({"prompt": torch.ones(3, 64)}, tmp_path / "p.safetensors")
+    own.vre.text_prompt = str(tmp_path / "p.safetensors")
+    with pytest.raises(UserError, match=r"shape \(8, 64\).*\(3, 64\)"):
+        check_prompts(own, 64)
+
+
+@pytest.mark.slow
+def test_a_run_with_words_for_some_images(worded_base, run_fast, tmp_path) -> None:
+    """In bfloat16: the text encoder computes in float32, and batches mix both kinds of prompt."""
+    file = tmp_path / "words.jsonl"
+    lines = [json.dumps({"key": f"00000{n}_0000", "text": "a face"}) for n in range(6)]
+    file.write_text("\n".join(lines), encoding="utf-8")
+    changes = {"base.path": worded_base, "vre.kind": "captions", "vre.captions": file}
+    changes |= {"vre.negative_text": "blur", "trainer.precision": "bf16-mixed"}
+    changes |= {"scale.stage2.batch_size": 4, "scale.stage2.steps": 3}
+    with pytest.warns(UserWarning, match="get the default prompt"):
+        assert run_fast("osediff", tmp_path / "run", **changes) == 0
+    with open(tmp_path / "run/metrics.csv", newline="") as csv_file:
+        last = list(csv.DictReader(csv_file))[-1]
+    assert 0 < float(last["prompt/without_caption"]) < 12 + 6
+    assert float(last["loss/vsd/raw"]) > 1e-6
+    default = load_tensors(tmp_path / "run/export" / PROMPT_FILE)["prompt"]
+    assert torch.equal(default, load_text_encoder(worded_base).embed([""])[0])
+
+
+def test_guidance_between_two_equal_prompts_is_told(capsys, tmp_path) -> None:
+    check_prompts(composed(), 64)
+    assert "guidance leads nowhere" in capsys.readouterr().out
+    save_file({"prompt": torch.ones(3, 64)}, tmp_path / "p.safetensors")
+    check_prompts(composed(**{"vre.negative_prompt": str(tmp_path / "p.safetensors")}), 64)
+    check_prompts(composed(variant="mse"), 64)
+    assert "guidance" not in capsys.readouterr().out
 
 
 @pytest.fixture(scope="module")

@@ -185,6 +185,10 @@ def _without(state, part, ending):
     del state[part][name]
 
 
+def _again(state, name):
+    state["state_dict_unet"][f"unet.{name}"] = state["state_dict_unet"][name]
+
+
 def _rank(state):
     state["rank_vae"] = 3
 
@@ -212,6 +216,10 @@ def _kernel(state):
         (lambda s: _without(s, "state_dict_unet", "conv_in.base_layer.bias"), "the bias of 'conv"),
         (lambda s: s["state_dict_unet"].update(extra=torch.ones(1)), "unknown tensor 'extra'"),
         (lambda s: s["unet_lora_others_modules"].pop(), "its lists of layers do not name it"),
+        (lambda s: s["state_dict_unet"].update({3: torch.ones(1)}), "is no table of tensors"),
+        (lambda s: s["state_dict_vae"].update(x=torch.ones(1).int()), "is no table of tensors"),
+        (lambda s: _again(s, "conv_in.base_layer.bias"), "a second time"),
+        (lambda s: _again(s, "conv_in.lora_A.default_encoder.weight"), "a second time"),
         (_rank, "no LoRA of rank 3"),
         (_listed_twice, "two adapters"),
         (_kernel, "no LoRA of rank 2"),
@@ -236,7 +244,11 @@ def test_other_and_cut_files_are_one_sentence_and_run_nothing(
     _, _, state = trained
     monkeypatch.chdir(tmp_path)
     whole = saved(state, tmp_path / "osediff.pkl").read_bytes()
-    files = {
+    torch.save({"a": torch.ones(3)}, "old.pkl", _use_new_zipfile_serialization=False)
+    old = (tmp_path / "old.pkl").read_bytes()
+    # An older layout, cut off anywhere: torch's reader has no error of its own for it.
+    cuts = {f"old{size}.pkl": old[:size] for size in range(1, len(old), 7)}
+    files = cuts | {
         "cut.pkl": whole[: len(whole) // 2],
         "empty.pkl": b"",
         "text.pkl": b"no checkpoint",

@@ -1,12 +1,11 @@
 """Prompts by sample key: words through a real (tiny) CLIP text encoder, or embeddings of a file."""
 
 import copy
-import json
 
 import pytest
 import torch
 from safetensors.torch import save_file
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+from transformers import CLIPTextModel
 
 from osdface.errors import UserError
 from osdface.networks.captions import (
@@ -17,6 +16,7 @@ from osdface.networks.captions import (
     read_captions,
 )
 from osdface.networks.text import has_text_encoder, load_text_encoder
+from tests.text_encoder import write_text_encoder
 
 IMAGES = torch.zeros(3, 3, 16, 16)
 
@@ -24,22 +24,7 @@ IMAGES = torch.zeros(3, 3, 16, 16)
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """A base's text encoder and tokenizer in diffusers' layout."""
-    place = tmp_path_factory.mktemp("base")
-    letters = [chr(number) for number in range(97, 123)]
-    words = [*letters, *(f"{each}</w>" for each in letters), "<|startoftext|>", "<|endoftext|>"]
-    (place / "vocab.json").write_text(json.dumps({word: n for n, word in enumerate(words)}))
-    (place / "merges.txt").write_text("#version: 0.2\n")
-    tokenizer = CLIPTokenizer(
-        str(place / "vocab.json"), str(place / "merges.txt"), model_max_length=8
-    )
-    tokenizer.save_pretrained(place / "tokenizer")
-    torch.manual_seed(0)
-    config = CLIPTextConfig(
-        vocab_size=len(words), hidden_size=12, intermediate_size=16, num_hidden_layers=1,
-        num_attention_heads=2, max_position_embeddings=8, bos_token_id=52, eos_token_id=53,
-    )  # fmt: skip
-    CLIPTextModel(config).save_pretrained(place / "text_encoder")
-    return place
+    return write_text_encoder(tmp_path_factory.mktemp("base"), width=12)
 
 
 def test_words_become_last_hidden_states(folder) -> None:
@@ -83,6 +68,20 @@ def test_each_sample_has_its_own_and_a_missing_one_the_default(folder, tmp_path)
     lost = CaptionPrompt(default[:3], EmbeddedCaptions(tmp_path / "captions.safetensors"))
     with pytest.raises(UserError, match=r"the prompt of 'one' has shape \(8, 12\)"):
         lost(IMAGES[:1], ["one"])
+
+
+def test_another_shape_than_the_default_s_is_told_before_training(folder, tmp_path) -> None:
+    """Else a batch in which one image has no caption ends the run, hours later perhaps."""
+    encoder = load_text_encoder(folder)
+    default = encoder.embed([""])[0]
+    written = WrittenCaptions({"a": "b"}, encoder)
+    save_file({"a": default, "z": default[:3].clone()}, tmp_path / "captions.safetensors")
+    embedded = EmbeddedCaptions(tmp_path / "captions.safetensors")
+    written.check(default)
+    with pytest.raises(UserError, match=r"shape \(8, 12\).*has \(3, 12\)"):
+        written.check(default[:3])
+    with pytest.raises(UserError, match=r"the prompt of 'z' has shape \(3, 12\)"):
+        embedded.check(default)
 
 
 @pytest.mark.parametrize(
