@@ -89,10 +89,11 @@ class DictionaryAssociationModule(SteppedModule):
         self.untoggle_optimizer(generator_optimizer)
         self._update_discriminators(discriminator_optimizer, batch, passed)
         for domain, dictionary in self.dictionaries.items():
+            dictionary.note_used(passed[domain].quantized.indices)
             if self.completes_step:
                 own_step = self.earlier_steps[domain] + self.generator_step
                 restarted = dictionary.restart(
-                    passed[domain].tokens, passed[domain].quantized.indices, own_step, self.seed
+                    passed[domain].tokens, own_step, self.seed, "autoencoder" in self.skipped_now
                 )
                 self.restarted[domain] += restarted
                 self.logged[f"codebook/{domain}/restarted"] = float(self.restarted[domain])

@@ -56,6 +56,7 @@ class DictionaryTraining(nn.Module):
         self.settings = settings
         self.adversarial = Hinge()
         self.codebook_loss = CodebookLoss(settings.commitment, settings.swapped_commitment)
+        self._used: Tensor | None = None
 
     def generator_terms(
         self, images: Tensor, passed: Reconstruction, step: int
@@ -83,15 +84,31 @@ class DictionaryTraining(nn.Module):
         fake = self.discriminator(passed.image.detach())
         return self.adversarial.discriminator(self.discriminator(images), fake)
 
-    def restart(self, tokens: Tensor, indices: Tensor, step: int, seed: int) -> int:
+    def note_used(self, indices: Tensor) -> None:
+        """Remembers the entries that a micro-batch chose, (B, h, w), until :meth:`restart`."""
+        if self._used is None:
+            self._used = torch.zeros_like(self.autoencoder.quantizer.idle_steps)
+        self._used[indices.unique()] = 1
+
+    def restart(self, tokens: Tensor, step: int, seed: int, skipped: bool = False) -> int:
         """Counts idle entries and, when it is time, restarts the dead ones; returns how many.
 
-        An entry is idle if no rank used it. Rank zero's tokens replace the dead entries on all
+        Once a step, after :meth:`note_used` of each of its micro-batches. An entry is idle if none
+        of them used it on any rank. Tokens of rank zero's last one replace the dead entries on all
         ranks, so that the codebooks stay one.
+
+        Args:
+            tokens: Of the last micro-batch, (B, C, h, w).
+            step: Of this autoencoder.
+            seed: Of the choice of tokens.
+            skipped: Whether the step's update was not finite, as its tokens then are: nothing
+                happens.
         """
         chosen, quantizer = self.settings, self.autoencoder.quantizer
-        used = torch.zeros_like(quantizer.idle_steps)
-        used[indices.unique()] = 1
+        used, self._used = self._used, None
+        if skipped:
+            return 0
+        assert used is not None
         if distributed.is_initialized():
             distributed.all_reduce(used, op=distributed.ReduceOp.MAX)
         quantizer.count_idle(used.nonzero().flatten())
@@ -165,9 +182,10 @@ class VQDictionaryModule(SteppedModule):
             self.figures.add({"loss/discriminator": loss})
             self.update(discriminator_optimizer, loss, "discriminator", batch["key"])
             self.untoggle_optimizer(discriminator_optimizer)
+        self.dictionary.note_used(passed.quantized.indices)
         if self.completes_step:
             restarted = self.dictionary.restart(
-                passed.tokens, passed.quantized.indices, step, self.seed
+                passed.tokens, step, self.seed, "autoencoder" in self.skipped_now
             )
             # A restart seldom falls on a step that is logged, so the sum is what tells.
             self.restarted += restarted
