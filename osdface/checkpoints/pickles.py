@@ -20,6 +20,8 @@ def load_pickle(path: str | Path) -> Any:
         raise UserError(f"There is no file {path}.")
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, OSError, ValueError, pickle.UnpicklingError) as error:
+    except (RuntimeError, EOFError, OSError, ValueError, LookupError, TypeError, AttributeError,
+            pickle.UnpicklingError) as error:  # fmt: skip
+        # Lookup and so on: what the unpickler makes of a text.
         line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UserError(f"{path} is no checkpoint that can be read ({line}).") from error
