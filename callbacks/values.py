@@ -39,9 +39,8 @@ def training_values(pl_module: Any) -> dict[str, float]:
 
 
 def validation_values(pl_module: Any) -> dict[str, float]:
-    """Returns the latest validation's figures as ``val/<metric>`` and ``codebook/<figure>``."""
-    metrics = numbers(getattr(pl_module, "validation_metrics", None), "val/")
-    return metrics | numbers(getattr(pl_module, "codebook_health", None), "codebook/")
+    """Returns the latest validation's figures as ``val/<metric>``."""
+    return numbers(getattr(pl_module, "validation_metrics", None), "val/")
 
 
 def short(value: float) -> str:

@@ -16,7 +16,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from callbacks.best_values import best_values
 from callbacks.values import EverySteps, current_step, numbers, training_values, validation_values
 from callbacks.wandb_folder import resolve_mode, stable_run_id
-from osdface.run_folder import interruption, offline_folders, one_line, sync_command
+from osdface.run_folder import interruption, one_line, sync_command
 
 STEP = "generator_step"
 
@@ -204,11 +204,6 @@ class WandbRun(Callback):
             )
         except Exception as error:
             warnings.warn(f"W&B could not finish: {error}", stacklevel=2)
-
-    @property
-    def is_offline(self) -> bool:
-        """Whether something of this run folder waits for ``wandb sync``."""
-        return bool(offline_folders(self.run_dir))
 
     @property
     def sync_command(self) -> str | None:

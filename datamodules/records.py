@@ -1,11 +1,8 @@
 """What a source of samples hands out: encoded images with their labels, by number."""
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
-
-from osdface.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -68,33 +65,3 @@ class Subset:
     def fingerprint(self) -> str:
         """Returns a text that changes when the source or the choice changes."""
         return f"{self.source.fingerprint()}:{','.join(self.keys)}"
-
-
-class Joined:
-    """Several sources one after the other, such as shards and a folder.
-
-    Raises:
-        UserError: Two sources hold the same key; a degradation is seeded by its sample's key.
-    """
-
-    def __init__(self, sources: Sequence[Source]) -> None:
-        self.sources = list(sources)
-        self.keys: list[str] = []
-        self._places: list[tuple[int, int]] = []
-        for number, source in enumerate(self.sources):
-            self.keys += source.keys
-            self._places += [(number, index) for index in range(len(source.keys))]
-        counts = Counter(self.keys)
-        if repeated := next((key for key in self.keys if counts[key] > 1), None):
-            raise UserError(
-                f"Two data sources both hold a sample {repeated!r}: rename one of them."
-            )
-
-    def read(self, index: int) -> Record:
-        """Reads one record."""
-        number, inner = self._places[index]
-        return self.sources[number].read(inner)
-
-    def fingerprint(self) -> str:
-        """Returns a text that changes when one of the sources changes."""
-        return ":".join(source.fingerprint() for source in self.sources)

@@ -8,7 +8,8 @@ from experiments.cli.plain import REQUIRED, Key, run_plain
 KEYS = {
     "checkpoint": Key(
         REQUIRED,
-        "export folder of experiment=osdface, its .ckpt, the released files' folder, or tiny",
+        "export folder of experiment=osdface, its .ckpt, the released files' folder, OSEDiff's "
+        ".pkl, or tiny",
     ),
     "format": Key(
         REQUIRED,

@@ -92,7 +92,9 @@ class DictionaryAssociationModule(SteppedModule):
             dictionary.note_used(passed[domain].quantized.indices)
             if self.completes_step:
                 own_step = self.earlier_steps[domain] + self.generator_step
-                restarted = dictionary.restart(passed[domain].tokens, own_step, self.seed)
+                restarted = dictionary.restart(
+                    passed[domain].tokens, own_step, self.seed, "autoencoder" in self.skipped_now
+                )
                 self.restarted[domain] += restarted
                 self.logged[f"codebook/{domain}/restarted"] = float(self.restarted[domain])
         self.finish_micro_batch()

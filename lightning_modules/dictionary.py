@@ -56,7 +56,7 @@ class DictionaryTraining(nn.Module):
         self.settings = settings
         self.adversarial = Hinge()
         self.codebook_loss = CodebookLoss(settings.commitment, settings.swapped_commitment)
-        self._used: Tensor | None = None  # entries of the step at hand: 1 where one was used
+        self._used: Tensor | None = None
 
     def generator_terms(
         self, images: Tensor, passed: Reconstruction, step: int
@@ -85,20 +85,30 @@ class DictionaryTraining(nn.Module):
         return self.adversarial.discriminator(self.discriminator(images), fake)
 
     def note_used(self, indices: Tensor) -> None:
-        """Remembers the entries that a micro-batch used; each one of a step has to come."""
+        """Remembers the entries that a micro-batch chose, (B, h, w), until :meth:`restart`."""
         if self._used is None:
             self._used = torch.zeros_like(self.autoencoder.quantizer.idle_steps)
         self._used[indices.unique()] = 1
 
-    def restart(self, tokens: Tensor, step: int, seed: int) -> int:
+    def restart(self, tokens: Tensor, step: int, seed: int, skipped: bool = False) -> int:
         """Counts idle entries and, when it is time, restarts the dead ones; returns how many.
 
-        An entry is idle if no micro-batch of the step used it, on any rank. Rank zero's tokens of
-        the last one replace the dead entries on all ranks, so that the codebooks stay one.
+        Once a step, after :meth:`note_used` of each of its micro-batches. An entry is idle if none
+        of them used it on any rank. Tokens of rank zero's last one replace the dead entries on all
+        ranks, so that the codebooks stay one.
+
+        Args:
+            tokens: Of the last micro-batch, (B, C, h, w).
+            step: Of this autoencoder.
+            seed: Of the choice of tokens.
+            skipped: Whether the step's update was not finite, as its tokens then are: nothing
+                happens.
         """
         chosen, quantizer = self.settings, self.autoencoder.quantizer
-        assert self._used is not None
         used, self._used = self._used, None
+        if skipped:
+            return 0
+        assert used is not None
         if distributed.is_initialized():
             distributed.all_reduce(used, op=distributed.ReduceOp.MAX)
         quantizer.count_idle(used.nonzero().flatten())
@@ -174,7 +184,9 @@ class VQDictionaryModule(SteppedModule):
             self.untoggle_optimizer(discriminator_optimizer)
         self.dictionary.note_used(passed.quantized.indices)
         if self.completes_step:
-            restarted = self.dictionary.restart(passed.tokens, step, self.seed)
+            restarted = self.dictionary.restart(
+                passed.tokens, step, self.seed, "autoencoder" in self.skipped_now
+            )
             # A restart seldom falls on a step that is logged, so the sum is what tells.
             self.restarted += restarted
             self.logged["codebook/restarted"] = float(self.restarted)

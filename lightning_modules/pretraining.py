@@ -26,7 +26,6 @@ class VAEPretrainingModule(SteppedModule):
         self.vae = vae
         self.perceptual = perceptual.requires_grad_(False) if perceptual else None
         self.kl_weight, self.perceptual_weight = kl_weight, perceptual_weight
-        self._latent_sums = torch.zeros(3, dtype=torch.float64)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """AdamW over the whole VAE."""

@@ -137,13 +137,16 @@ class PerceptualPretrainingModule(SteppedModule):
         _, severity, accuracy = self._terms(batch, batch_idx)
         size = len(batch["hq"])
         self.log("val/accuracy", accuracy, batch_size=size, sync_dist=True)
-        self.log("val/severity_rmse", severity.sqrt(), batch_size=size, sync_dist=True)
+        # The root comes last: a mean of the batches' roots would depend on their size.
+        self.log("val/severity_mse", severity, batch_size=size, sync_dist=True)
 
     def on_validation_epoch_end(self) -> None:
         """Publishes the figures for the callbacks."""
         metrics = self.trainer.callback_metrics
-        names = ("accuracy", "severity_rmse")
-        self.validation_metrics = {name: float(metrics[f"val/{name}"]) for name in names}
+        self.validation_metrics = {
+            "accuracy": float(metrics["val/accuracy"]),
+            "severity_rmse": float(metrics["val/severity_mse"]) ** 0.5,
+        }
 
 
 def damage(image: Tensor, severity: Tensor, generator: torch.Generator) -> Tensor:

@@ -78,6 +78,7 @@ class SteppedModule(L.LightningModule):
         generator_step: Finished updates of the main optimizer; in every checkpoint.
         skipped_steps: Steps of which an update was skipped because it was not finite.
         skipped_networks: Whose updates the last step skipped, such as "generator".
+        skipped_now: Likewise of the step at hand, the same on all ranks.
         guard_records: What was skipped and not yet written down; a callback empties it.
         warnings: What callbacks found wrong with the run, for its status.
         figures: Collects what the micro-batches of the step at hand measure.
@@ -98,7 +99,7 @@ class SteppedModule(L.LightningModule):
         self.generator_step = 0
         self.skipped_steps = 0
         self.skipped_networks: list[str] = []
-        self._skipped_now: list[str] = []
+        self.skipped_now: list[str] = []
         self.guard_records: list[dict[str, Any]] = []
         self.warnings: list[str] = []
         self._guards: dict[str, UpdateGuard] = {}
@@ -185,8 +186,8 @@ class SteppedModule(L.LightningModule):
 
     def _skip(self, record: dict[str, Any]) -> None:
         name, keys = record["network"], record["keys"]
-        self.skipped_steps += not self._skipped_now
-        self._skipped_now.append(name)
+        self.skipped_steps += not self.skipped_now
+        self.skipped_now.append(name)
         self.guard_records.append(record)
         self.print(
             f"Step {self.generator_step}: non-finite loss or gradient of the {name}, update "
@@ -212,7 +213,7 @@ class SteppedModule(L.LightningModule):
         self._micro_batch = (self._micro_batch + 1) % self.settings.accumulate
         if self._micro_batch == 0:
             self.logged |= self.figures.close()
-            self.skipped_networks, self._skipped_now = self._skipped_now, []
+            self.skipped_networks, self.skipped_now = self.skipped_now, []
             self.generator_step += 1
             self.clock.tick()
             self.clock.settle(self.device if self.settings.max_seconds else None)

@@ -15,7 +15,8 @@ from osdface.errors import UserError
 from osdface.files import read_json
 
 TABLE_OF = {"celeba_test": "1", "real_world": "2"}
-COMPLEXITY = "complexity.json"  # {"params_total": a count, "macs_total": a count}
+COMPLEXITY = "complexity.json"  # {"params_total": a count, "macs_total": a count, ...}
+_SIDE = 512  # pixels of the paper's table of complexities
 
 
 def suite_table(records: Sequence[Record], which: str) -> Table:
@@ -100,11 +101,9 @@ def complexity_table(runs: Path) -> Table:
                 row = rows.setdefault(entry.name, Row(entry.name, MEASURED, entry.steps))
                 row.values["seconds"] = seconds
                 notes.append(f"{entry.name}: s/image by {record.folder}, on {record.machine}.")
-    for path in sorted(runs.rglob(COMPLEXITY)):
-        ours = shipped_methods()[OURS]
-        row = rows.setdefault(ours.name, Row(ours.name, MEASURED, ours.steps))
-        row.values |= _sizes(path)
-        notes.append(f"{ours.name}: parameters and MACs by {path}.")
+    for name, (path, sizes) in _counted(runs, notes).items():
+        rows.setdefault(name, Row(name, MEASURED, _steps(name))).values |= sizes
+        notes.append(f"{name}: parameters and MACs by {path}.")
     if any("seconds" in row.values for row in rows.values()):
         notes.append(TIMING + " On another machine than the paper's: no difference is shown.")
     for row in rows.values():
@@ -113,14 +112,37 @@ def complexity_table(runs: Path) -> Table:
     return Table(f"{layout.title}, measured and published", layout.columns, lines, notes)
 
 
-def _sizes(path: Path) -> dict[str, float]:
+def _counted(runs: Path, notes: list[str]) -> dict[str, tuple[Path, dict[str, float]]]:
+    """Returns the newest file of each method, as the tables call it, and what it counts.
+
+    Counts at another resolution than the paper's are only noted.
+    """
+    counted = {}
+    for path in sorted(runs.rglob(COMPLEXITY), key=lambda path: (path.stat().st_mtime_ns, path)):
+        method, side, sizes = _read_counts(path)
+        if side == _SIDE:
+            counted[method] = (path, sizes)
+        else:
+            notes.append(f"{path} is left out: it counts pictures of {side} px, the paper {_SIDE}.")
+    return counted
+
+
+def _steps(name: str) -> int | None:
+    return next((each.steps for each in shipped_methods().values() if each.name == name), None)
+
+
+def _read_counts(path: Path) -> tuple[str, int, dict[str, float]]:
+    """Method, resolution and counts; a file that names neither is ours at the paper's size."""
     try:
         found = read_json(path)
-        return {
+        method = str(found.get("method", "osdface"))
+        known = shipped_methods().get(OURS if method == "osdface" else method)
+        sizes = {
             "params_m": float(found["params_total"]) / 1e6,
             "macs_g": float(found["macs_total"]) / 1e9,
         }
-    except (OSError, ValueError, TypeError, KeyError) as error:
+        return known.name if known else method, int(found.get("resolution", _SIDE)), sizes
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise UserError(
             f"{path} cannot be read: it needs the numbers params_total and macs_total."
         ) from error

@@ -9,6 +9,7 @@ from omegaconf import OmegaConf
 
 from experiments.cli.compose import jobs_of
 from experiments.cli.groups import options
+from experiments.cli.numbers import check_numbers
 from experiments.cli.suggest import unknown
 from experiments.cli.tasks import TASKS
 from experiments.cli.variants import BUDGETS, METHOD_GROUP, VRE_GROUP, group_of
@@ -28,6 +29,7 @@ PROMPT_KINDS = (
 # Those of osdface.networks.discriminators and osdface.networks.efficiency, for the same reason.
 DISCRIMINATORS = ("unet", "unet_prompt", "unet_noise_level", "unet_unconditioned", "patch")
 COMPILED_PARTS = ("unet", "vae", "discriminator", "regulariser", "losses")
+PRECISIONS = ("32-true", "bf16-mixed")
 _CHOICES = {
     "data.target": ("original", "retouched", "mix"),
     "mode": ("fit", "validate", "test"),
@@ -78,6 +80,7 @@ def check(cfg: Any, words: Mapping[str, str]) -> None:
     for part in cfg.scale.stage2.efficiency.compile:
         if part not in COMPILED_PARTS:
             raise unknown("part to compile", str(part), COMPILED_PARTS)
+    check_numbers(cfg)
     _check_distillation(list(cfg.vsd.timesteps))
     if cfg.data.kind == "folder" and OmegaConf.is_missing(cfg.data, "root"):
         raise UserError("data=folder needs data.root=DIR.")
@@ -99,8 +102,13 @@ def check(cfg: Any, words: Mapping[str, str]) -> None:
         raise UserError(f"domain={cfg.domain} is there for experiment=vq_dictionary only.")
     if cfg.mode != "fit" and not cfg.checkpoint:
         raise UserError(f"mode={cfg.mode} needs checkpoint=FILE or an export folder.")
-    if str(cfg.trainer.precision).startswith("16"):
-        raise UserError("trainer.precision=16-mixed is not supported: take bf16-mixed or 32-true.")
+    if cfg.trainer.precision not in PRECISIONS:
+        raise UserError(
+            f"trainer.precision={cfg.trainer.precision} is not supported: take "
+            f"{' or '.join(PRECISIONS)}."
+        )
+    if cfg.vre.random and cfg.vre.checkpoint is not None:
+        raise UserError("vre.random=true and vre.checkpoint= name two VREs: give one of them.")
     if cfg.trainer.devices == 0 or cfg.trainer.devices < -1 or cfg.trainer.num_nodes < 1:
         raise UserError("trainer.devices is a number of devices or -1 (all), num_nodes at least 1.")
     if cfg.trainer.timeout_seconds <= 0:

@@ -138,8 +138,9 @@ def _check_same(output: Path, head: dict[str, Any], pictures: list[Picture]) -> 
     try:
         manifest: dict[str, Any] = read_json(output / MANIFEST)
         images = manifest["images"]
-        known = {image["source"] for image in images} | {name for name, _ in manifest["left_out"]}
-        if manifest["settings"] != head or not known.issuperset(map(_shown, pictures)):
+        made, found = {image["source"] for image in images}, set(map(_shown, pictures))
+        known = made | {name for name, _ in manifest["left_out"]}
+        if manifest["settings"] != head or not made <= found <= known:
             raise UserError(
                 f"{output} holds a test set of other settings or pictures: choose another output=, "
                 "or remove that folder."

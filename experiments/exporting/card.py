@@ -132,6 +132,7 @@ def _licences(facts: Facts) -> str:
             "go along. Stable Diffusion 2.1's are CreativeML Open RAIL++-M, with use restrictions "
             "that have to be passed on; TAESD's are MIT."
         )
+    lines += [f"- {facts.terms}"] if facts.terms else []
     if facts.released:
         lines.append(
             "- LoRA, VRE and prompt convolutions: released by the paper's authors without a "

@@ -22,6 +22,7 @@ _ROLES = {
     "perceptual_metric": "in the perceptual figure",
     "identity_metric": "in the identity figures",
 }
+_OSEDIFF = "LoRA and `conv_in`: by OSEDiff's authors, whose code is under Apache-2.0."
 _STAND_IN = "tiny"  # what the names of our stand-ins begin with
 _SHIPPED = ["all networks of the losses and figures: small ones, trained on drawn portraits"]
 # Of the configuration's data section, what tells nothing about the data.
@@ -41,6 +42,7 @@ class Facts:
         base: The base's name.
         stand_ins: One line for each stand-in that took part; None where that is not known.
         released: Whether these are the released files.
+        terms: What of the weights' licence is known, one line.
     """
 
     source: str
@@ -51,6 +53,7 @@ class Facts:
     base: str = ""
     stand_ins: list[str] | None = None
     released: bool = False
+    terms: str = ""
 
     @property
     def own(self) -> dict[str, Any]:
@@ -64,6 +67,7 @@ class Facts:
                 "base": self.base,
                 "stand_ins": self.stand_ins,
                 "released": self.released,
+                "terms": self.terms,
             },
             "figures": self.figures,
         }
@@ -77,12 +81,14 @@ def gather(checkpoint: str, base: str | None = None) -> Facts:
         base: The base, where the command names one.
     """
     path = assets_dir() / "restorer" if checkpoint == TINY else Path(checkpoint)
+    if path.is_file() and path.suffix == ".pkl":
+        return Facts("OSEDiff's checkpoint (R)", base=Path(base or "").name, terms=_OSEDIFF)
     if path.is_file():
         state = load_pickle(path)
         step = int(state["generator_step"])
         figures = {"figures": _figures_of(path, step)}
         source = f"checkpoint {path.name} of step {step}"
-        return _of_run(source, state["config"], figures, path.parent.parent)
+        return _of_run(source, state["config"], figures, path.parent.parent, step)
     if not (path / "config.json").is_file():
         return Facts("the released files (R)", base=Path(base or "").name, released=True)
     own = read_json(path / "config.json")
@@ -94,7 +100,8 @@ def gather(checkpoint: str, base: str | None = None) -> Facts:
         return found
     # Moved away from its run, what lies beside it is something else.
     config = _read_yaml(path.parent / "config.yaml") if path.name == "export" else {}
-    return _of_run("the export of a run", config, own, path.parent)
+    step = read_status(path.parent).get("step") if config else None
+    return _of_run("the export of a run", config, own, path.parent, step)
 
 
 def _figures_of(checkpoint: Path, step: int) -> dict[str, float]:
@@ -121,14 +128,23 @@ def _read(path: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _of_run(source: str, config: Mapping[str, Any], own: Mapping[str, Any], run_dir: Path) -> Facts:
-    """Facts from a run's configuration, its export's config.json, and the run's folder."""
+def _of_run(
+    source: str,
+    config: Mapping[str, Any],
+    own: Mapping[str, Any],
+    run_dir: Path,
+    step: int | None = None,
+) -> Facts:
+    """Facts from a run's configuration, its export's config.json, and the run's folder.
+
+    ``step``: of these weights, which a budget or an interruption makes another than configured.
+    """
     chosen = config.get("scale", {}).get("stage2", {})
     lora = own.get("lora", {"rank": chosen.get("lora_rank"), "alpha": chosen.get("lora_alpha")})
     training = {
         "scale": own.get("scale") or config.get("scale", {}).get("name"),
         "variant": config.get("variant"),
-        "steps": chosen.get("steps"),
+        "steps": step or chosen.get("steps"),
         "batch size": chosen.get("batch_size"),
         "learning rate": chosen.get("learning_rate"),
         "loss weights": _loss_weights(config),

@@ -2,19 +2,17 @@
 
 import math
 
-import torch
 from omegaconf import DictConfig
+
+from experiments.pipelines.build import device_count
 
 IMAGES, SECONDS = "images", "seconds"
 
 
 def images_per_step(cfg: DictConfig) -> int:
     """Returns how many training images a generator step of stage 2 sees on all processes."""
-    chosen, trainer = cfg.scale.stage2, cfg.trainer
-    devices = int(trainer.devices)
-    if devices < 0:
-        devices = max(1, torch.cuda.device_count())
-    return int(chosen.batch_size) * int(chosen.accumulate) * devices * int(trainer.num_nodes)
+    chosen, processes = cfg.scale.stage2, device_count(cfg) * int(cfg.trainer.num_nodes)
+    return int(chosen.batch_size) * int(chosen.accumulate) * processes
 
 
 def budgeted(cfg: DictConfig) -> DictConfig:

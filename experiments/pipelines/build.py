@@ -46,6 +46,12 @@ def build_datamodule(cfg: DictConfig, batch_size: int, **changes: Any) -> FaceDa
     return FaceDataModule(**{**arguments, **changes})
 
 
+def device_count(cfg: DictConfig) -> int:
+    """Returns how many devices of a machine train; trainer.devices=-1 means all of its GPUs."""
+    devices = int(cfg.trainer.devices)
+    return devices if devices > 0 else max(1, torch.cuda.device_count())
+
+
 def vq_config(cfg: DictConfig) -> VQConfig:
     """Returns the sizes of the dictionaries at this scale."""
     names = ("channels", "layers_per_block", "entries", "embedding_dim", "norm_groups")

@@ -87,8 +87,23 @@ def seed_everything(cfg: DictConfig) -> None:
     L.seed_everything(int(cfg.seed), workers=True, verbose=False)
 
 
+def check_gpus(cfg: DictConfig) -> None:
+    """Raises a UserError where the trainer wants more GPUs than there are."""
+    if cfg.trainer.accelerator != "gpu":
+        return
+    count = torch.cuda.device_count() or int(torch.backends.mps.is_available())
+    if not count:
+        raise UserError(
+            "This machine has no GPU that torch can use: take trainer=cpu, or trainer=ddp_sim for "
+            "two processes."
+        )
+    if int(cfg.trainer.devices) > count:
+        raise UserError(f"trainer.devices={cfg.trainer.devices}: this machine has {count} GPU(s).")
+
+
 def build_trainer(cfg: DictConfig, callbacks: list[L.Callback], **options: Any) -> L.Trainer:
     """Builds the Lightning trainer of ``trainer=`` without its own logger and checkpoints."""
+    check_gpus(cfg)
     _quiet()
     chosen = plain(cfg.trainer)
     threads = chosen.pop("threads", None)

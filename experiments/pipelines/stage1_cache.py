@@ -12,7 +12,7 @@ from datamodules.shards import MANIFEST
 from experiments.cli.ranks import is_follower
 from experiments.cli.srun import check_alone
 from experiments.pipelines import stage1
-from experiments.pipelines.build import plain
+from experiments.pipelines.build import device_count, plain
 from osdface.checkpoints.export import FORMAT_VERSION
 from osdface.errors import UserError, disk_full
 from osdface.files import locked, sha256_file, write_json
@@ -38,7 +38,7 @@ def cache_key(cfg: DictConfig, data_fingerprint: str, base_fingerprint: str) -> 
         "base": base_fingerprint,
         "precision": cfg.trainer.precision,
         # Each process takes its own batch, so their number decides the global one.
-        "processes": [cfg.trainer.devices, cfg.trainer.num_nodes],
+        "processes": [device_count(cfg), cfg.trainer.num_nodes],
         "perceptual": sha256_file(find_trunk(cfg.scale.stage1.perceptual, cfg.weights_dir)),
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]

@@ -18,7 +18,7 @@ from experiments.pipelines.build import (
     plain,
 )
 from experiments.pipelines.critics import build_critics, image_weights
-from experiments.pipelines.fitting import FitSettings, fit, seed_everything
+from experiments.pipelines.fitting import FitSettings, check_gpus, fit, seed_everything
 from experiments.pipelines.initial import initial_folder, started_from
 from experiments.pipelines.methods import method_configs
 from experiments.pipelines.needed import check_weights
@@ -86,10 +86,20 @@ def efficiency(cfg: DictConfig) -> Efficiency:
     return Efficiency(**{**chosen, "compile": tuple(chosen["compile"])})
 
 
+def trained_weights(cfg: DictConfig) -> dict[str, float]:
+    """Returns the weight of every term; UserError where a training would have none."""
+    weights = loss_weights(cfg)
+    if not weights and cfg.mode == "fit":
+        raise UserError(
+            "All losses weigh 0: give at least one term a weight, such as losses.mse=1."
+        )
+    return weights
+
+
 def build_module(cfg: DictConfig, base: DiffusionBase) -> OneStepDistillationModule:
     """Builds the stage-2 module with the variant's losses; weights depend on ``seed`` alone."""
     chosen = cfg.scale.stage2
-    weights = loss_weights(cfg)
+    weights = trained_weights(cfg)
     critics = build_critics(cfg, base, weights)
     # Again, so that the generator starts alike with and without critics.
     seed_everything(cfg)
@@ -173,6 +183,7 @@ def prepare(cfg: DictConfig, output_dir: Path) -> None:
     cfg = started_from(cfg)
     seed_everything(cfg)
     # What can be missing comes first: an hour of drawing or training must not end in a sentence.
+    check_gpus(cfg)
     check_weights(cfg)
     base = open_base(cfg)
     build_metrics(cfg)
@@ -197,6 +208,6 @@ def run(cfg: DictConfig, output_dir: Path) -> dict[str, float]:
     if not cfg.base.random:
         base_folder(cfg)
     started_from(cfg)
-    build_losses(cfg, image_weights(loss_weights(cfg)))
+    build_losses(cfg, image_weights(trained_weights(cfg)))
     prepare(cfg, output_dir)
     return run_variant(cfg, output_dir)

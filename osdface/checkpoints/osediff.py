@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from osdface.checkpoints.lora_weights import LoRAWeights, add_updates
+from osdface.checkpoints.lora_weights import LoRAWeights
 from osdface.checkpoints.pickles import load_pickle
 from osdface.errors import UserError
 
@@ -90,26 +90,6 @@ def read_osediff(path: str | Path, state: Any = None) -> OSEDiffWeights:
         conv_in["weight"] = conv_in["weight"] + update
         del unet.layers["conv_in"]
     return OSEDiffWeights(unet, vae, conv_in)
-
-
-def merge_osediff(weights: OSEDiffWeights, unet: nn.Module, vae: nn.Module) -> None:
-    """Adds the LoRA to the weights of a UNet and a VAE in place and sets ``conv_in``.
-
-    Args:
-        weights: Of the file.
-        unet: Of the base it was trained on, Stable Diffusion 2.1-base, without LoRA.
-        vae: Likewise.
-
-    Raises:
-        UserError: A layer is not there or of another shape: it was trained on another base.
-    """
-    whole = {f"conv_in.{name}": value for name, value in weights.conv_in.items()}
-    try:
-        add_updates([(unet, weights.unet), (vae, weights.vae)], unet, whole)
-    except UserError as error:
-        raise UserError(
-            f"{error} Give the base that it was trained on, Stable Diffusion 2.1-base."
-        ) from None
 
 
 def _check(found: Any, path: str | Path) -> None:

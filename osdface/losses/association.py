@@ -66,18 +66,6 @@ class AssociationLoss(nn.Module):
         return loss + (_mean_over_ranks(loss) - loss.detach()) if gather else loss
 
 
-@torch.no_grad()
-def association_accuracy(hq: Tensor, lq: Tensor) -> tuple[Tensor, Tensor]:
-    """Returns how often a token's nearest of the other kind is its own: (HQ -> LQ, LQ -> HQ).
-
-    Tokens (B, N, C), this rank's only; two scalars in [0, 1].
-    """
-    similarity = _unit_tokens(hq) @ _unit_tokens(lq).T
-    truth = torch.arange(len(similarity), device=hq.device)
-    forward, backward = ((similarity.argmax(axis) == truth).float().mean() for axis in (1, 0))
-    return forward, backward
-
-
 def _unit_tokens(x: Tensor) -> Tensor:
     return F.normalize(full_precision(x).flatten(0, 1), dim=-1)
 

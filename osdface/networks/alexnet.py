@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-import torch
 from torch import Tensor, nn
 
+from osdface.checkpoints.pickles import load_pickle
 from osdface.errors import UserError
 from osdface.files import sha256_file
 from osdface.networks.trunk import PerceptualTrunk
@@ -43,12 +43,16 @@ class AlexNetTrunk(PerceptualTrunk):
     @classmethod
     def load(cls, path: str | Path) -> "AlexNetTrunk":
         """Reads torchvision's ``alexnet-owt-7be5be79.pth``; others are marked as a stand-in."""
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        state = load_pickle(path)
         trunk = cls()
         wanted = trunk.state_dict()
+        state = state if isinstance(state, dict) else {}
         found = {key: value.float() for key, value in state.items() if key in wanted}
-        if found.keys() != wanted.keys():
-            raise UserError(f"{path} holds no AlexNet: 'features.N.weight' are missing.")
+        same = found.keys() == wanted.keys()
+        if not same or any(found[key].shape != wanted[key].shape for key in wanted):
+            raise UserError(
+                f"{path} holds no AlexNet: 'features.N.weight' are missing or of another size."
+            )
         trunk.load_state_dict(found)
         if not sha256_file(path).startswith("7be5be79"):  # the published file carries its hash
             trunk.name, trunk.is_stand_in = f"alexnet weights of {Path(path).name}", True

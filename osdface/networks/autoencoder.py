@@ -7,6 +7,7 @@ import torch
 from diffusers.models.autoencoders.vae import Decoder, Encoder
 from torch import Tensor, nn
 
+from osdface.errors import UserError
 from osdface.networks.quantizer import Quantized, VectorQuantizer
 
 
@@ -22,6 +23,16 @@ class VQConfig:
     entries: int = 1024
     embedding_dim: int = 512
     norm_groups: int = 32
+
+    def __post_init__(self) -> None:
+        sizes = (self.layers_per_block, self.entries, self.embedding_dim, self.norm_groups)
+        if not self.channels or min(*self.channels, *sizes) < 1:
+            raise UserError(f"Sizes of a dictionary are whole numbers above 0, not {self}.")
+        if odd := [width for width in self.channels if width % self.norm_groups]:
+            raise UserError(
+                f"{odd[0]} channels of a dictionary do not divide into {self.norm_groups} groups: "
+                "scale.vre.channels are multiples of scale.vre.norm_groups."
+            )
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "VQConfig":

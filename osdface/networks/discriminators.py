@@ -176,9 +176,14 @@ def build_latent_discriminator(
         layers: Of the PatchGAN; it needs latents of at least ``3 * 2**layers`` a side.
 
     Raises:
-        UserError: The kind is unknown, or the PatchGAN's filters do not fit.
+        UserError: The kind is unknown, or the head's or the PatchGAN's channels do not fit.
     """
     if kind in _UNET_KINDS:
+        if head_width < 4 or head_width % min(32, head_width // 4):
+            raise UserError(
+                f"The head of a discriminator has 4, 8, ... 128 channels, or a multiple of 32, not "
+                f"{head_width}: see scale.stage2.discriminator_head."
+            )
         prompt, noise_level = _UNET_KINDS[kind]
         return LatentDiscriminator(
             unet,

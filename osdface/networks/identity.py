@@ -5,10 +5,10 @@ import importlib
 from collections.abc import Callable
 from pathlib import Path
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from osdface.checkpoints.pickles import load_pickle
 from osdface.errors import UserError
 from osdface.networks.alignment import ArcFaceCrop, resize
 from osdface.networks.arcface_resnet18 import ArcFaceResNet18, GrayResize
@@ -69,6 +69,14 @@ class _Resize(nn.Module):
         return resize(x, self.size)
 
 
+def _fill(network: nn.Module, path: Path) -> None:
+    try:
+        network.load_state_dict(load_pickle(path))
+    except (RuntimeError, TypeError, AttributeError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"{path} holds no weights of this network: {reason}") from error
+
+
 def find_identity(spec: str, weights_dir: str | Path | None = None) -> Path:
     """Returns the weight file of a network; raises UserError like :func:`load_identity`."""
     if spec not in _FILES and Path(spec).suffix != ".safetensors":
@@ -97,14 +105,14 @@ def load_identity(spec: str, weights_dir: str | Path | None = None) -> IdentityE
     if spec == "arcface_ir_se50":
         facexlib = importlib.import_module("facexlib.recognition.arcface_arch")
         network = facexlib.Backbone(50, 0.6, "ir_se")
-        network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+        _fill(network, path)
         return IdentityEncoder(network, spec, prepare=_Resize(112))
     if spec == "arcface_resnet18":
-        released = torch.load(path, map_location="cpu", weights_only=True)
+        released = load_pickle(path)
         return IdentityEncoder(ArcFaceResNet18.from_released(released), spec, prepare=GrayResize())
     if spec == "mobilefacenet":
         network = MobileFaceNet()
-        network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+        _fill(network, path)
         return IdentityEncoder(network, spec, prepare=ImageNetCrop())
     if spec == "w600k_mbf":
         return IdentityEncoder(OnnxNetwork(path), spec, prepare=ArcFaceCrop(), differentiable=False)

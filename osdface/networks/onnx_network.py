@@ -14,7 +14,7 @@ class OnnxNetwork(nn.Module):
     """Maps the first input (B, ...) to the first output (B, ...), without a gradient.
 
     Raises:
-        UserError: onnxruntime is missing.
+        UserError: onnxruntime is missing, or the file is no network.
     """
 
     def __init__(self, path: Path) -> None:
@@ -32,7 +32,13 @@ class OnnxNetwork(nn.Module):
         options = runtime.SessionOptions()
         options.log_severity_level = 3  # it warns of every batch larger than the exported one
         options.intra_op_num_threads = torch.get_num_threads()
-        return runtime.InferenceSession(str(self.path), options, providers=["CPUExecutionProvider"])
+        try:
+            return runtime.InferenceSession(
+                str(self.path), options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # onnxruntime has a class of its own for each reason
+            reason = str(error).splitlines()[0][:200]
+            raise UserError(f"{self.path} is no ONNX file that can be run: {reason}.") from error
 
     def __getstate__(self) -> dict[str, Any]:
         # A session cannot be copied, and metrics are.

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from osdface.checkpoints.pickles import load_pickle
 from osdface.errors import UserError
 from osdface.files import sha256_file
 from osdface.networks.trunk import PerceptualTrunk
@@ -61,15 +61,16 @@ class VGG16Trunk(PerceptualTrunk):
         Any other weights of this shape load too, but are named and marked as a stand-in.
         """
         path = Path(path)
-        if path.suffix == ".safetensors":
-            state = load_file(path)
-        else:
-            state = torch.load(path, map_location="cpu", weights_only=True)
+        state = load_file(path) if path.suffix == ".safetensors" else load_pickle(path)
         trunk = cls(pooling)
         wanted = trunk.state_dict()
+        state = state if isinstance(state, dict) else {}
         found = {key: value.float() for key, value in state.items() if key in wanted}
-        if found.keys() != wanted.keys():
-            raise UserError(f"{path} holds no VGG16 features: 'features.N.weight' are missing.")
+        same = found.keys() == wanted.keys()
+        if not same or any(found[key].shape != wanted[key].shape for key in wanted):
+            raise UserError(
+                f"{path} holds no VGG16: 'features.N.weight' are missing or of another size."
+            )
         trunk.load_state_dict(found)
         if "hed" in path.stem.split("_"):
             trunk.name, trunk.is_stand_in, trunk.bgr = "vgg16_hed", True, True

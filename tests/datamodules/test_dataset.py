@@ -13,7 +13,7 @@ from datamodules.dataset import FaceDataset, UnreadableDataError
 from datamodules.decoding import decode_image, fit_points, fit_square
 from datamodules.folders import FolderSource
 from datamodules.labels import LabelSet
-from datamodules.records import BrokenSample, Joined, Record
+from datamodules.records import BrokenSample, Record
 from datamodules.samplers import Draw
 from osdface.degradation import build_degradation, degrade, rng_for
 from osdface.errors import UserError
@@ -191,16 +191,6 @@ def test_jpeg_with_a_trailer_is_whole(encoded):
 def test_dataset_survives_pickling(dataset):
     copy = pickle.loads(pickle.dumps(dataset))
     assert torch.equal(copy[5]["lq"], dataset[5]["lq"])
-
-
-def test_joined_sources(folder, tmp_path, encoded):
-    other = tmp_path / "other"
-    other.mkdir()
-    (other / "zoe_0001.png").write_bytes(encoded(99))
-    joined = Joined([FolderSource(folder), FolderSource(other)])
-    assert len(joined.keys) == 31 and joined.read(30).image == encoded(99)
-    with pytest.raises(UserError, match="both hold a sample 'persona_0000'"):
-        Joined([FolderSource(folder), FolderSource(folder)])
 
 
 def test_tiny_resolution_is_told(folder):

@@ -1,5 +1,6 @@
 import copy
 
+import pytest
 import torch
 
 from lightning_modules.association import DictionaryAssociationModule
@@ -13,8 +14,9 @@ from osdface.losses import build_loss
 from osdface.networks.autoencoder import VQAutoencoder, VQConfig
 from osdface.networks.discriminators import PatchDiscriminator
 from osdface.networks.tiny_perceptual import TinyPerceptualNetwork
-from tests.lightning_modules.small import loader, make_batch
+from tests.lightning_modules.small import drive, loader, make_batch
 from tests.lightning_modules.test_distillation import train
+from tests.lightning_modules.test_guards import fit, spoiled
 
 SIZES = VQConfig((8, 16), 1, 32, 16, 8)
 
@@ -70,25 +72,6 @@ def test_dead_entries_are_restarted_on_time() -> None:
     assert restarted[2] > 0 and restarted[1] == restarted[3] == restarted[4] == 0
 
 
-def test_an_entry_that_any_micro_batch_of_a_step_used_is_not_idle() -> None:
-    """Accumulating, a step counts as that of several processes does."""
-
-    def idle(batches: list, accumulate: int) -> torch.Tensor:
-        torch.manual_seed(0)
-        settings = StepSettings(1, 1e-3, accumulate=accumulate)
-        module = VQDictionaryModule(build(99), settings, "hq")
-        quantizer = module.dictionary.autoencoder.quantizer
-        torch.nn.init.normal_(quantizer.codebook)
-        train(module, torch.utils.data.DataLoader(batches, batch_size=None))
-        return quantizer.idle_steps
-
-    whole = make_batch(3)
-    whole["hq"][0] = 1  # one picture of nothing but white
-    first, second = ({key: value[n : n + 1] for key, value in whole.items()} for n in (0, 1))
-    assert torch.equal(idle([first, second], 2), idle([whole], 1))
-    assert not torch.equal(idle([second], 1), idle([whole], 1))
-
-
 def test_restarts_since_the_last_validation_are_a_figure() -> None:
     torch.manual_seed(0)
     module = VQDictionaryModule(
@@ -118,3 +101,46 @@ def test_a_frozen_temperature_is_in_no_optimizer_and_tokens_stay_on_their_rank()
     temperature = module.association.temperature.log_scale
     groups = [p for o in module.configure_optimizers() for g in o.param_groups for p in g["params"]]
     assert all(p is not temperature for p in groups)
+
+
+@pytest.mark.parametrize("kind", ["dictionary", "association"])
+def test_what_any_micro_batch_used_is_not_idle(kind: str) -> None:
+    def module(accumulate: int) -> VQDictionaryModule | DictionaryAssociationModule:
+        torch.manual_seed(0)
+        settings = StepSettings(1, 1e-3, accumulate=accumulate)
+        parts = [build(9), build(9)]
+        for part in parts:
+            torch.nn.init.normal_(part.autoencoder.quantizer.codebook)
+        if kind == "dictionary":
+            return VQDictionaryModule(parts[0], settings, "lq")
+        return DictionaryAssociationModule(*parts, settings)
+
+    def idle(accumulate: int, samples: slice) -> list[torch.Tensor]:
+        own = drive(module(accumulate))
+        whole = make_batch(0, 4)
+        whole["lq"][2:], whole["hq"][2:] = 1.0, -1.0  # so few entries that others seem idle
+        for part in torch.arange(4)[samples].chunk(accumulate):
+            images = {name: whole[name][part] for name in ("lq", "hq")}
+            own.training_step(images | {"key": [str(n) for n in part]}, 0)
+        buffers = [b for name, b in own.named_buffers() if name.endswith("idle_steps")]
+        assert len(buffers) == (1 if kind == "dictionary" else 2)
+        return buffers
+
+    everything, last = slice(None), slice(2, None)
+    whole, half = idle(1, everything), idle(1, last)
+    assert all(map(torch.equal, idle(2, everything), whole))
+    assert not all(map(torch.equal, whole, half))
+
+
+@pytest.mark.parametrize("kind", ["dictionary", "association"])
+def test_tokens_of_a_step_that_is_not_finite_replace_no_entry(kind: str) -> None:
+    torch.manual_seed(0)
+    parts = [build(99, restart_every=1, restart_idle=1, restart_until=9) for _ in range(2)]
+    settings = StepSettings(3, 1e-3)
+    module: VQDictionaryModule | DictionaryAssociationModule
+    module = VQDictionaryModule(parts[0], settings, "lq")
+    if kind == "association":
+        module = DictionaryAssociationModule(*parts, settings)
+    fit(module, [make_batch(0), spoiled(1), make_batch(2)])
+    assert module.generator_step == 3 and module.skipped_steps == 1
+    assert all(torch.isfinite(parameter).all() for parameter in module.parameters())

@@ -1,10 +1,10 @@
 """How the run was made: command, configuration, what differs between variants, machine."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import yaml
 
+from experiments.cli.folders import flat
 from experiments.reporting.page.found import Found
 from experiments.reporting.page.markup import code, element, escape, folded, section
 from experiments.reporting.page.tables import Cell, table
@@ -12,15 +12,6 @@ from experiments.reporting.variants import read_configuration
 from osdface.run_folder import sync_command
 
 _EXPECTED = ("output_dir", "variants", "part", "resume")  # differ, and tell nothing
-
-
-def flat(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yields dotted key and value of every leaf."""
-    if isinstance(value, dict) and value:
-        for key, child in value.items():
-            yield from flat(child, f"{prefix}.{key}" if prefix else str(key))
-    else:
-        yield prefix, value
 
 
 def differences(configs: dict[str, dict[str, Any]]) -> dict[str, dict[str, str]]:

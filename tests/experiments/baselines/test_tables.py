@@ -190,6 +190,29 @@ def test_complexity_by_whoever_counted_and_timed(tmp_path) -> None:
         tables_from_disk("complexity", tmp_path)
 
 
+def test_counts_of_another_method_or_size_are_not_taken_for_ours(tmp_path) -> None:
+    for number, (method, side, params) in enumerate(
+        (
+            ("osdface", 512, 979e6),
+            ("osediff", 512, 1299e6),
+            ("mine", 512, 5e6),
+            ("osdface", 64, 8e6),
+        )
+    ):
+        (tmp_path / str(number)).mkdir()
+        content = {"method": method, "resolution": side, "params_total": params, "macs_total": 2e12}
+        (tmp_path / str(number) / "complexity.json").write_text(json.dumps(content))
+    (table,) = tables_from_disk("complexity", tmp_path)
+    ours = shipped_methods()[OURS].name
+    for name, params in ((ours, 979.0), ("OSEDiff", 1299.0), ("mine", 5.0)):
+        assert lines(table, name)[MEASURED].values["params_m"] == params
+    difference = lines(table, "OSEDiff")["difference"].values["params_m"]
+    assert difference == pytest.approx(1299.0 - 1302)
+    assert any(
+        "3/complexity.json is left out: it counts pictures of 64 px" in n for n in table.notes
+    )
+
+
 @pytest.mark.parametrize("kind", ["ablation_losses", "ablation_vre"])
 def test_an_ablation_beside_the_published_one(kind, tmp_path, capsys) -> None:
     names = ("mse", "full") if kind == "ablation_losses" else ("none", "distinct")

@@ -111,3 +111,10 @@ def test_mistakes_are_one_sentence(pictures, tmp_path, capsys):
             path.write_text("broken")
     assert make(pictures, tmp_path / "out") == 2
     assert "None of the" in capsys.readouterr().err and not (tmp_path / "out").exists()
+
+
+def test_a_set_of_more_pictures_than_there_are_now_is_refused(made, pictures, capsys):
+    first = read_json(made / "manifest.json")["images"][0]["source"]
+    (pictures / first).unlink()
+    assert make(pictures, made) == 2
+    assert "other settings or pictures" in capsys.readouterr().err

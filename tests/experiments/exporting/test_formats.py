@@ -148,3 +148,11 @@ def test_an_export_that_was_moved_knows_only_itself(run_dir, tmp_path) -> None:
     assert "variant" not in facts.training and facts.data == {}
     assert facts.figures["psnr"] == 21.5 and facts.base == "private base"
     assert facts.stand_ins is None and facts.specification == {}
+
+
+def test_steps_are_those_of_the_weights(run_dir, tmp_path) -> None:
+    """A budget of images or seconds makes them others than those of the configuration."""
+    shutil.copytree(run_dir, tmp_path / "run")
+    write_status(tmp_path / "run", "finished", step=5)
+    assert gather(str(tmp_path / "run/export")).training["steps"] == 5
+    assert gather(str(tmp_path / "run/checkpoints/last.ckpt")).training["steps"] == 7

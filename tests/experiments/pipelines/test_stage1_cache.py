@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
 from experiments.cli.compose import compose_words
 from experiments.cli.words import parse_words
@@ -86,3 +87,14 @@ def test_what_belongs_to_stage_2_leaves_the_key_alone(tmp_path, cache_dir) -> No
     changed = configuration(tmp_path, cache_dir, **{"scale.stage2.steps": 7, "seed": 3})
     assert cache_key(plain, "data", "base") == cache_key(changed, "data", "base")
     assert cache_key(plain, "other", "base") != cache_key(plain, "data", "base")
+
+
+def test_all_gpus_of_another_machine_are_another_number_of_processes(
+    tmp_path, cache_dir, monkeypatch
+) -> None:
+    cfg = configuration(tmp_path, cache_dir, trainer="ddp")
+    keys = set()
+    for gpus in (2, 8):
+        monkeypatch.setattr(torch.cuda, "device_count", lambda gpus=gpus: gpus)
+        keys.add(cache_key(cfg, "data", "base"))
+    assert len(keys) == 2

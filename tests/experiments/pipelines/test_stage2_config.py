@@ -1,12 +1,14 @@
 """Words of stage 2 become objects: efficiency, discriminators, loss terms, identity networks."""
 
 import pytest
+import torch
 
 from experiments.cli import checks
 from experiments.cli.compose import compose_words
 from experiments.pipelines.build import build_losses, build_metrics, loss_weights
 from experiments.pipelines.critics import CRITICS
-from experiments.pipelines.stage2 import efficiency
+from experiments.pipelines.fitting import build_trainer
+from experiments.pipelines.stage2 import efficiency, trained_weights
 from osdface.errors import UserError
 from osdface.losses import LOSS_NAMES
 from osdface.networks.discriminators import DISCRIMINATORS
@@ -70,3 +72,21 @@ def test_the_scoring_network_is_not_that_of_the_loss_under_another_name() -> Non
     same = str(assets_dir() / "identity_a.safetensors")
     with pytest.raises(UserError, match="score with another one"):
         build_metrics(composed(**{"scale.stage2.identity_metric": same}))
+
+
+def test_a_trainer_for_gpus_without_one_is_a_sentence(monkeypatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    with pytest.raises(UserError, match="no GPU that torch can use: take trainer=cpu"):
+        build_trainer(composed(trainer="gpu"), [])
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(UserError, match=r"trainer\.devices=4: this machine has 2 GPU"):
+        build_trainer(composed(trainer="ddp", **{"trainer.devices": "4"}), [])
+
+
+def test_a_training_without_any_loss_is_a_sentence() -> None:
+    none = {f"losses.{term}": "0" for term in ("mse", "identity", "ea_dists", "gan")}
+    with pytest.raises(UserError, match="All losses weigh 0"):
+        trained_weights(composed(**none))
+    assert trained_weights(composed(**none | {"losses.l1": "2"})) == {"l1": 2.0}
+    assert trained_weights(composed(mode="test", **none)) == {}

@@ -11,6 +11,7 @@ from osdface import Restorer
 from osdface.checkpoints import opening, released
 from osdface.checkpoints.compact import compact_restorer
 from osdface.checkpoints.export import load_vre, read_config, save_restorer, save_vre
+from osdface.checkpoints.pickles import load_pickle
 from osdface.checkpoints.released import save_prompt_convs, save_released_dictionaries
 from osdface.errors import UserError
 from osdface.networks.autoencoder import VQAutoencoder, VQConfig
@@ -232,3 +233,10 @@ def test_a_mistake_is_one_sentence(name, options, expected, base, tmp_path, monk
     with pytest.raises(UserError, match=expected) as error:
         opening.open_restorer(name, base, **options)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("content", [b"text\n", b"a: 1\n", b"[]", b"\x80", b"<html>", b"0\n", b"]"])
+def test_any_text_is_no_checkpoint(content, tmp_path) -> None:
+    (tmp_path / "notes.ckpt").write_bytes(content)
+    with pytest.raises(UserError, match=r"notes\.ckpt is no checkpoint"):
+        load_pickle(tmp_path / "notes.ckpt")

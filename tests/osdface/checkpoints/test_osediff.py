@@ -10,12 +10,14 @@ from peft import LoraConfig, inject_adapter_in_model
 from safetensors.torch import load_file, save_file
 
 from experiments.convert import main as convert
+from experiments.export import main as export
 from osdface import Restorer
 from osdface.checkpoints import opening
 from osdface.checkpoints.export import read_config
-from osdface.checkpoints.opening import open_restorer
-from osdface.checkpoints.osediff import merge_osediff, read_osediff
+from osdface.checkpoints.opening import open_restorer, read_parts
+from osdface.checkpoints.osediff import read_osediff
 from osdface.errors import UserError
+from osdface.networks.adaptation import merge
 from osdface.networks.base import save_base
 
 RANK = 2
@@ -96,6 +98,12 @@ def saved(state, path):
     return path
 
 
+def merge_into(base, state, path):
+    """As whoever opens the file does it."""
+    read_parts(saved(state, path)).put_into(base)
+    merge(base.unet, base.codec)
+
+
 def naive_sum(weight, down, up):
     """W + B A * alpha / rank, entry by entry, in float64; alpha is peft's default."""
     result = weight.double().clone()
@@ -109,7 +117,7 @@ def test_merged_weights_are_the_plain_sum(trained, tiny_base, tmp_path) -> None:
     _, _, state = trained
     unet, vae = tiny_base.unet, tiny_base.codec.vae
     before = {"unet": copy.deepcopy(unet.state_dict()), "vae": copy.deepcopy(vae.state_dict())}
-    merge_osediff(read_osediff(saved(state, tmp_path / "osediff.pkl")), unet, vae)
+    merge_into(tiny_base, state, tmp_path / "osediff.pkl")
     changed = 0
     for part, model in (("unet", unet), ("vae", vae)):
         tensors = state[f"state_dict_{part}"]
@@ -137,7 +145,7 @@ def test_merged_networks_do_what_the_adapters_did(trained, tiny_base, tmp_path) 
     prompt = torch.randn(2, 5, 12, generator=source)
     with torch.no_grad():
         start = vae.encode(image).latent_dist.mode()
-        merge_osediff(read_osediff(saved(state, tmp_path / "osediff.pkl")), unet, vae)
+        merge_into(tiny_base, state, tmp_path / "osediff.pkl")
         for ours, theirs in (
             (unet(latent, 999, prompt).sample, adapted_unet(latent, 999, prompt).sample),
             (vae.encode(image).latent_dist.mode(), adapted_vae.encode(image).latent_dist.mode()),
@@ -268,15 +276,11 @@ def test_other_and_cut_files_are_one_sentence_and_run_nothing(
         read_osediff(tmp_path / "gone.pkl")
 
 
-def test_another_base_is_told_before_anything_changes(trained, tiny_base, tmp_path) -> None:
+def test_another_base_is_told(trained, tiny_base, tmp_path) -> None:
     _, _, state = trained
-    weights = read_osediff(saved(state, tmp_path / "osediff.pkl"))
-    unet, vae = tiny_base.unet, tiny_base.codec.vae
-    unet.mid_block.attentions[0].proj_in = torch.nn.Linear(32, 31)
-    before = copy.deepcopy(unet.state_dict())
-    with pytest.raises(UserError, match=r"mid_block.*shape.*Stable Diffusion 2\.1-base"):
-        merge_osediff(weights, unet, vae)
-    assert all(torch.equal(before[name], own) for name, own in unet.state_dict().items())
+    tiny_base.unet.mid_block.attentions[0].proj_in = torch.nn.Linear(32, 31)
+    with pytest.raises(UserError, match=r"mid_block.*shape.*trained on another base"):
+        merge_into(tiny_base, state, tmp_path / "osediff.pkl")
 
 
 @pytest.fixture
@@ -347,3 +351,19 @@ def test_mistakes_of_the_command_are_one_sentence(
     assert convert([*first, "output=out", *words]) == 2
     error = capsys.readouterr().err
     assert told in error and error.count("\n") == 1 and not (tmp_path / "out").exists()
+
+
+def test_a_file_can_be_exported(opened, tmp_path, monkeypatch, capsys) -> None:
+    file, base, expected = opened
+
+    class Encoder:
+        def embed(self, texts):
+            return load_file(base.parent / "prompt.safetensors")["prompt"][None]
+
+    monkeypatch.setattr(opening, "load_text_encoder", lambda folder: Encoder())
+    words = [f"checkpoint={file}", f"base={base}", "format=safetensors"]
+    assert export([*words, f"output={tmp_path / 'merged'}"]) == 0, capsys.readouterr().err
+    restored = Restorer.from_pretrained(tmp_path / "merged").restore(IMAGES).images
+    torch.testing.assert_close(restored, expected, atol=2e-3, rtol=0)
+    card = (tmp_path / "merged" / "README.md").read_text()
+    assert "from OSEDiff's checkpoint" in card and "Apache-2.0." in card

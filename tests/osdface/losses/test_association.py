@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.autograd import gradcheck
 
-from osdface.losses.association import AssociationLoss, LearnedTemperature, association_accuracy
+from osdface.losses.association import AssociationLoss, LearnedTemperature
 
 
 def naive(hq, lq, scale):
@@ -59,10 +59,3 @@ def test_temperature_starts_as_in_clip_and_returns_from_its_bounds():
         (sign * value).backward()
         temperature.log_scale.data -= 0.01 * temperature.log_scale.grad
         assert sign * (bound - float(temperature().detach())) > 0
-
-
-def test_accuracy_counts_both_directions():
-    hq = torch.tensor([[[1.0, 0.0], [0.0, 1.0]]])
-    lq = torch.tensor([[[3.0, 0.0], [0.8, 0.6]]])
-    # Either HQ token finds its own; the second LQ token is nearer to the first HQ token.
-    assert [float(rate) for rate in association_accuracy(hq, lq)] == [1.0, 0.5]

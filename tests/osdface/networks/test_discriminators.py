@@ -81,6 +81,9 @@ def test_each_kind_sees_what_its_name_says(tiny_base, kind) -> None:
 def test_mistakes_are_sentences(tiny_base) -> None:
     with pytest.raises(UserError, match="no discriminator 'unets'"):
         build_latent_discriminator("unets", tiny_base.unet)
+    for width in (3, 13, 132):
+        with pytest.raises(UserError, match=f"multiple of 32, not {width}"):
+            build_latent_discriminator("unet", tiny_base.unet, 4, 4, width)
     with pytest.raises(UserError, match="multiple of 8, not 12"):
         build_latent_discriminator("patch", tiny_base.unet, filters=12)
     discriminator = build_latent_discriminator("patch", tiny_base.unet, filters=8, layers=2)

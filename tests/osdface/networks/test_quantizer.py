@@ -1,7 +1,10 @@
 import math
 
+import pytest
 import torch
 
+from osdface.errors import UserError
+from osdface.networks.autoencoder import VQConfig
 from osdface.networks.quantizer import VectorQuantizer, codebook_health, squared_distances
 
 
@@ -53,3 +56,16 @@ def test_health_of_a_known_histogram() -> None:
     health = codebook_health(torch.tensor([2.0, 2.0, 0.0, 0.0]))
     assert health["usage"] == 0.5 and health["dead_entries"] == 2
     assert math.isclose(health["perplexity"], 2.0) and math.isclose(health["entropy"], math.log(2))
+
+
+@pytest.mark.parametrize(
+    ("sizes", "told"),
+    [
+        ({"norm_groups": 7}, "64 channels .* into 7 groups"),
+        ({"entries": 0}, "above 0"),
+        ({"channels": ()}, "above 0"),
+    ],
+)
+def test_sizes_that_make_no_network_are_a_sentence(sizes, told) -> None:
+    with pytest.raises(UserError, match=told):
+        VQConfig(**sizes)
