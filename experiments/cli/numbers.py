@@ -46,6 +46,7 @@ LARGEST_SEED = 2**32 - 1
 
 def check_numbers(cfg: Any) -> None:
     """Raises a :class:`UserError` for a number out of its range, or a word that nothing knows."""
+    _check_resolution(cfg.scale)
     for section in _SECTIONS:
         own = cfg.scale[section]
         for name in own:
@@ -53,6 +54,15 @@ def check_numbers(cfg: Any) -> None:
     for key, seeds in (("seed", [cfg.seed]), ("seeds", cfg.seeds or [])):
         for seed in seeds:
             _within(key, seed, 0, LARGEST_SEED)
+
+
+def _check_resolution(scale: Any) -> None:
+    factor = 2 ** (len(scale.vre.channels) - 1)  # every level of the VRE but the last halves
+    size = scale.resolution
+    if not isinstance(size, int) or size < factor or size % factor:
+        raise UserError(
+            f"scale.resolution={size} is wrong: a multiple of {factor}, by which the VRE divides it."
+        )
 
 
 def _check(key: str, name: str, value: Any) -> None:

@@ -10,9 +10,9 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from osdface.checkpoints.opening import TINY
-from osdface.checkpoints.pickles import load_pickle
 from osdface.files import read_json
 from osdface.paths import SHIPPED_PREFIX, assets_dir
+from osdface.pickles import load_pickle
 from osdface.run_folder import is_finished, read_status
 
 # Networks of the losses and figures, by their key in scale.stage2.
@@ -175,16 +175,27 @@ def _loss_weights(config: Mapping[str, Any]) -> str | None:
 
 
 def _data(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The data section, folders by their last name only: a card goes to others."""
+    """The data section, places by their last name only: a card goes to others."""
     data = dict(config.get("data", {}))
     degradation = data.pop("degradation", {})
     flat = {"kind": data.get("kind"), **degradation, **data}
     flat = {key: value for key, value in flat.items() if key not in _NOT_DATA}
     return {
-        key: Path(value).name if key in ("root", "urls", "val_urls") else value
+        key: _public(str(value)) if key in ("root", "urls", "val_urls") else value
         for key, value in flat.items()
         if value is not None
     }
+
+
+def _public(places: str) -> str:
+    """The last names of folders and addresses, without what signs an address; of a pipe nothing."""
+    found = []
+    for place in places.split("::"):
+        if place.startswith("pipe:"):
+            found.append("pipe")
+        else:
+            found.append(Path(place.partition("?")[0] if "://" in place else place).name)
+    return "::".join(found)
 
 
 def _specification(run_dir: Path) -> dict[str, str]:

@@ -17,12 +17,12 @@ from experiments.pipelines.stage1_parts import dictionary_file, find_dictionary,
 from lightning_modules.stepped import SteppedModule
 from osdface.checkpoints.export import check_base
 from osdface.checkpoints.initial import is_export, load_initial
-from osdface.checkpoints.pickles import load_pickle
 from osdface.errors import UserError
 from osdface.files import write_json
 from osdface.networks.base import DiffusionBase
 from osdface.networks.prompts import VISUAL_KINDS
 from osdface.paths import find_weight
+from osdface.pickles import load_pickle
 
 
 def _own_vre(cfg: DictConfig, checkpoint: Path, base: DiffusionBase) -> DictConfig:

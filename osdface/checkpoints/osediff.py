@@ -22,8 +22,8 @@ import torch
 from torch import Tensor
 
 from osdface.checkpoints.lora_weights import LoRAWeights
-from osdface.checkpoints.pickles import load_pickle
 from osdface.errors import UserError
+from osdface.pickles import load_pickle
 
 ALPHA = 8.0  # R: peft's default, which the released code relies on
 TIMESTEP = 999  # R

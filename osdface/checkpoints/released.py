@@ -11,12 +11,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from osdface.checkpoints.pickles import load_pickle
 from osdface.checkpoints.released_names import CODEBOOK, released_name, unused_norms
 from osdface.errors import UserError
 from osdface.files import atomic_path
 from osdface.networks.autoencoder import VQAutoencoder, VQConfig
 from osdface.networks.embedder import PromptConvs, VisualPrompt, VisualRepresentationEmbedder
+from osdface.pickles import load_pickle
 
 PREFIXES = {"hq": "vqvae.", "lq": "vqvae_LQ."}
 # The released inference maps [-1, 1] by (x - 0.5) / 0.5 once more before its encoder (R).

@@ -10,7 +10,6 @@ from typing import Any
 from torch import Tensor, nn
 
 from osdface.checkpoints.export import PROMPT_FILE, load_tensors, load_vre
-from osdface.checkpoints.pickles import load_pickle
 from osdface.errors import UserError
 from osdface.networks.adaptation import VAE_PREFIX
 from osdface.networks.base import state_fingerprint
@@ -18,6 +17,7 @@ from osdface.networks.embedder import VisualRepresentationEmbedder
 from osdface.networks.lora import DEFAULT_TARGETS, PIPELINE_PREFIX
 from osdface.networks.prompts import TEXT_KINDS, VISUAL_KINDS, build_prompt_source, own_state
 from osdface.paths import find_weight
+from osdface.pickles import load_pickle
 
 _UNET, _VAE, _SOURCE = "generator.unet.", "generator.codec.vae.", "generator.prompt_source."
 

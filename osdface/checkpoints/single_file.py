@@ -8,9 +8,9 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from osdface.checkpoints.pickles import load_pickle
 from osdface.checkpoints.released_names import released_name
 from osdface.errors import UserError
+from osdface.pickles import load_pickle
 
 UNET_PREFIX, VAE_PREFIX = "model.diffusion_model.", "first_stage_model."
 _RESNET = {

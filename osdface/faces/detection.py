@@ -14,9 +14,9 @@ import cv2
 import numpy as np
 import torch
 
-from osdface.checkpoints.pickles import load_pickle
 from osdface.errors import UserError
 from osdface.paths import WEIGHTS_VARIABLE, find_weight, weights_root
+from osdface.pickles import load_pickle
 from osdface.weights.registry import entry, how_to_get
 
 # Either does; the first one that is there is taken. Names as facexlib publishes them.

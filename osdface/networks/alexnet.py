@@ -4,10 +4,10 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from osdface.checkpoints.pickles import load_pickle
 from osdface.errors import UserError
 from osdface.files import sha256_file
 from osdface.networks.trunk import PerceptualTrunk
+from osdface.pickles import load_pickle
 
 ALEXNET_CHANNELS = (64, 192, 384, 256, 256)
 _SHAPES = ((11, 4, 2), (5, 1, 2), (3, 1, 1), (3, 1, 1), (3, 1, 1))  # kernel, stride, padding

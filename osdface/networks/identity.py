@@ -8,7 +8,6 @@ from pathlib import Path
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from osdface.checkpoints.pickles import load_pickle
 from osdface.errors import UserError
 from osdface.networks.alignment import ArcFaceCrop, resize
 from osdface.networks.arcface_resnet18 import ArcFaceResNet18, GrayResize
@@ -16,6 +15,7 @@ from osdface.networks.mobilefacenet import ImageNetCrop, MobileFaceNet
 from osdface.networks.onnx_network import OnnxNetwork
 from osdface.networks.tiny_identity import TinyIdentityNetwork
 from osdface.paths import find_weight
+from osdface.pickles import load_pickle
 
 _FILES = {
     "tiny_a": "shipped:identity_a.safetensors",

@@ -5,10 +5,10 @@ from pathlib import Path
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from osdface.checkpoints.pickles import load_pickle
 from osdface.errors import UserError
 from osdface.files import sha256_file
 from osdface.networks.trunk import PerceptualTrunk
+from osdface.pickles import load_pickle
 
 VGG16_CHANNELS = (64, 128, 256, 512, 512)
 _LAYERS = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))  # channels, convolutions a stage

@@ -76,6 +76,8 @@ VRE = "experiment=ablation_vre"
         ([OSDFACE, "scale.stage2.accumulate=0"], "at least 1"),
         ([OSDFACE, "scale.stage2.timestep=-1"], "from 0 to 999"),
         ([OSDFACE, "scale.stage2.timestep=1000"], "from 0 to 999"),
+        ([OSDFACE, "scale.resolution=50"], "a multiple of 4"),
+        ([OSDFACE, "scale.resolution=0"], "scale.resolution=0 is wrong"),
         ([OSDFACE, "scale.stage2.learning_rate=-1"], "at least 0"),
         ([OSDFACE, "scale.stage2.schedule=cosin"], "did you mean cosine?"),
         ([OSDFACE, "scale.stage2.best_mode=low"], "there are: max, min"),

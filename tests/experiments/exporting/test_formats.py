@@ -156,3 +156,15 @@ def test_steps_are_those_of_the_weights(run_dir, tmp_path) -> None:
     write_status(tmp_path / "run", "finished", step=5)
     assert gather(str(tmp_path / "run/export")).training["steps"] == 5
     assert gather(str(tmp_path / "run/checkpoints/last.ckpt")).training["steps"] == 7
+
+
+def test_signed_addresses_and_commands_are_not_told(run_dir, tmp_path) -> None:
+    whole = tmp_path / "run"
+    shutil.copytree(run_dir, whole)
+    file = whole / "checkpoints" / "last.ckpt"
+    state = torch.load(file, weights_only=True)
+    urls = "https://me:secret@host/a/train-0.tar?sig=secret::pipe:get --key secret"
+    state["config"]["data"] |= {"urls": urls}
+    torch.save(state, file)
+    facts = gather(str(file))
+    assert facts.data["urls"] == "train-0.tar::pipe" and facts.data["root"] == "faces"

@@ -11,7 +11,6 @@ from osdface import Restorer
 from osdface.checkpoints import opening, released
 from osdface.checkpoints.compact import compact_restorer
 from osdface.checkpoints.export import load_vre, read_config, save_restorer, save_vre
-from osdface.checkpoints.pickles import load_pickle
 from osdface.checkpoints.released import save_prompt_convs, save_released_dictionaries
 from osdface.errors import UserError
 from osdface.networks.autoencoder import VQAutoencoder, VQConfig
@@ -20,6 +19,7 @@ from osdface.networks.embedder import PromptConvs
 from osdface.networks.generator import OneStepGenerator
 from osdface.networks.lora import DEFAULT_TARGETS, add_lora, load_lora_state, lora_state, merge_lora
 from osdface.networks.prompts import build_prompt_source
+from osdface.pickles import load_pickle
 
 LORA = {"rank": 4, "alpha": 4, "targets": list(DEFAULT_TARGETS)}
 IMAGES = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(1)) * 2 - 1
