@@ -88,7 +88,7 @@ def test_the_script_of_ones_own_activates_what_reads_unset_variables(slurm) -> N
     job = {"SLURM_NNODES": "2", "SLURM_NTASKS_PER_NODE": "4", "OSDFACE_ENV": environment}
     words = run(slurm, text, "output_dir=it's", **job)
     assert words[1:] == [
-        "python", "-m", "experiments.run", "progress=false", "output_dir=it's",
+        "python", "-m", "experiments.run", "output_dir=it's",
         "trainer.num_nodes=2", "trainer.devices=4",
     ]  # fmt: skip
     job["OSDFACE_PREFIX"] = "apptainer exec osdface.sif"
