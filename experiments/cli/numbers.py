@@ -60,9 +60,7 @@ def _check_resolution(scale: Any) -> None:
     factor = 2 ** (len(scale.vre.channels) - 1)  # every level of the VRE but the last halves
     size = scale.resolution
     if not isinstance(size, int) or size < factor or size % factor:
-        raise UserError(
-            f"scale.resolution={size} is wrong: a multiple of {factor}, by which the VRE divides it."
-        )
+        raise UserError(f"scale.resolution={size} is wrong: the VRE needs a multiple of {factor}.")
 
 
 def _check(key: str, name: str, value: Any) -> None:
