@@ -203,7 +203,8 @@ def test_variants_of_two_nodes_each_train_at_the_same_time(slurm, tmp_path, monk
         "experiment=compare_one_step", "variants=osdface,osediff", "budgets=images,seconds",
         f"vre.checkpoint={ROOT / 'osdface/assets/tiny/vre'}", "slurm.nodes=2",
         *fast_words(cache_dir=tmp_path / "cache", output_dir=folder,
-                    **{"scale.stage2.steps": None, "trainer.timeout_seconds": 120}),
+                    **{"scale.stage2.steps": None, "scale.stage2.val_every": None,
+                       "trainer.timeout_seconds": 120}),
     ]  # fmt: skip
     launch(slurm, *words)
     jobs = jobs_of(folder)
